@@ -1,0 +1,88 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Ge
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, relu
+
+from sweeper.catalog.families import architectures
+from sweeper.game import Batch, Context, Layers, Output
+from sweeper.registry import Integers, Options
+
+
+class Hidden(nn.Module):
+    """A fully connected layer and its normalization."""
+
+    def __init__(self, inputs: int, outputs: int, layers: Layers, *, normalised: bool) -> None:
+        super().__init__()
+        self.linear = layers.constrain(nn.Linear(inputs, outputs))
+        self.norm = layers.norm(outputs) if normalised else None
+
+    def forward(self, h: Tensor, context: Context) -> Tensor:
+        h = self.linear(h)
+        return h if self.norm is None else self.norm(h, context)
+
+
+class Generator(nn.Module):
+    """Latents through ReLU layers to an example of any shape; images end in tanh, points in a plain layer."""
+
+    def __init__(
+        self, shape: Sequence[int], latent_size: int, hidden: int, depth: int, layers: Layers
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        widths = [latent_size, *[hidden] * depth]
+        self.hidden = nn.ModuleList(
+            Hidden(a, b, layers, normalised=True) for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.head = layers.constrain(nn.Linear(hidden, math.prod(shape)))
+
+    def forward(self, z: Tensor, context: Context) -> Tensor:
+        context = context._replace(style=z)
+        for layer in self.hidden:
+            z = relu(layer(z, context))
+        x: Tensor = self.head(z).reshape(len(z), *self.shape)
+        return x.tanh() if len(self.shape) == 3 else x
+
+
+class Discriminator(nn.Module):
+    """An example of any shape through leaky ReLU layers to a score; the first is not normalised."""
+
+    def __init__(self, shape: Sequence[int], hidden: int, depth: int, layers: Layers) -> None:
+        super().__init__()
+        widths = [math.prod(shape), *[hidden] * depth]
+        self.hidden = nn.ModuleList(
+            Hidden(a, b, layers, normalised=i > 0)
+            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+        )
+        self.head = layers.constrain(nn.Linear(hidden, 1))
+
+    def forward(self, batch: Batch) -> Output:
+        h, context = batch.image.flatten(1), Context(label=batch.label)
+        for layer in self.hidden:
+            h = leaky_relu(layer(h, context), 0.2)
+        return Output(self.head(h).squeeze(1), features=h)
+
+
+@architectures.register(paper="goodfellow2014")
+class MlpGan:
+    """Fully connected networks, for points and very small images."""
+
+    def __init__(
+        self,
+        *,
+        hidden: Annotated[int, Ge(1), Options((64, 128, 256, 512))] = 128,
+        depth: Annotated[int, Ge(1), Integers(2, 4)] = 2,
+    ) -> None:
+        self.hidden, self.depth = hidden, depth
+
+    def generator(self, shape: Sequence[int], latent_size: int, layers: Layers) -> nn.Module:
+        return Generator(shape, latent_size, self.hidden, self.depth, layers)
+
+    def discriminator(self, shape: Sequence[int], layers: Layers) -> nn.Module:
+        return Discriminator(shape, self.hidden, self.depth, layers)

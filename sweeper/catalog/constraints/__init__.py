@@ -1,0 +1,1 @@
+"""Constraints and reparametrizations of weights."""

@@ -1,0 +1,43 @@
+"""A ring of Gaussians in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from sweeper.catalog.datasets.store import Example
+from sweeper.catalog.families import datasets
+
+
+@datasets.register(paper="metz2017", provides={"points", "labels"})
+class Ring:
+    """Points in the plane from Gaussians evenly spaced on a circle, labelled by their Gaussian: every mode is known."""
+
+    name = "ring"
+
+    def __init__(
+        self,
+        *,
+        modes: Annotated[int, Ge(2)] = 8,
+        radius: Annotated[float, Gt(0)] = 1.0,
+        deviation: Annotated[float, Gt(0)] = 0.02,
+        length: Annotated[int, Ge(100)] = 10_000,
+    ) -> None:
+        self.modes, self.radius, self.deviation, self.length = modes, radius, deviation, length
+
+    def fingerprint(self) -> str:
+        return f"ring {self.modes} {self.radius} {self.deviation} {self.length}"
+
+    def __len__(self) -> int:
+        return self.length
+
+    def examples(self) -> Iterator[Example]:
+        random = np.random.default_rng(0)
+        labels = np.arange(self.length) % self.modes
+        angles = 2 * np.pi * labels / self.modes
+        centres = self.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+        points = centres + self.deviation * random.standard_normal(centres.shape)
+        yield from zip(points.astype(np.float32), map(int, labels), strict=True)

@@ -1,0 +1,37 @@
+"""Instance normalization."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor, nn
+from torch.nn.functional import instance_norm
+
+from sweeper.catalog.families import normalizations
+from sweeper.game import Context
+from sweeper.registry import Options
+
+
+@normalizations.register(paper="ulyanov2016", needs={"feature_maps"})
+class InstanceNorm(nn.Module):
+    """Each channel of each example is standardised over space; ``affine`` adds a scale and a shift per channel."""
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        affine: Annotated[bool, Options((False, True))] = False,
+        eps: Annotated[float, Gt(0), Options((1e-5, 1e-3))] = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight, self.bias = (
+            (nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels)))
+            if affine
+            else (None, None)
+        )
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        return instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)

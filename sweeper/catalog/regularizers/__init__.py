@@ -1,0 +1,1 @@
+"""Numbers added to a player's loss."""

@@ -1,0 +1,23 @@
+"""The R1 penalty."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Gt
+from torch import Tensor
+
+from sweeper.catalog.families import regularizers
+from sweeper.catalog.regularizers.slopes import input_gradient
+from sweeper.game import Turn
+from sweeper.registry import LogUniform
+
+
+@regularizers.register(
+    paper="mescheder2018", provides={"lipschitz", "input_gradient"}, facts={"on": "discriminator"}
+)
+def r1_penalty(
+    turn: Turn, *, gamma: Annotated[float, Gt(0), LogUniform(0.01, 100)] = 10.0
+) -> Tensor:
+    """γ/2 times the mean squared gradient norm of D at real examples, which makes the game converge locally."""
+    return gamma / 2 * input_gradient(turn.score, turn.real).square().sum(1).mean()

@@ -1,0 +1,1 @@
+"""Whatever else changes a noun of the training step."""

@@ -1,0 +1,38 @@
+"""One-sided label smoothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from sweeper.catalog.families import tricks
+from sweeper.game import Progress, Side, Trick
+from sweeper.registry import Uniform
+
+
+@tricks.register(paper="salimans2016", needs={"targets"}, facts={"stage": 10})
+class OneSidedLabelSmoothing(Trick):
+    """D is asked for a little less than certainty about real examples; its targets for fakes, and G's, stay.
+
+    The real target is uniform in [alpha - spread, alpha + spread], per example. Its mean is below one, since above it
+    the loss would have no minimum.
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: Annotated[float, Gt(0), Le(1), Uniform(0.7, 1.0)] = 0.9,
+        spread: Annotated[float, Ge(0), Le(0.5), Uniform(0.0, 0.25)] = 0.0,
+    ) -> None:
+        super().__init__()
+        self.alpha, self.spread = alpha, spread
+
+    def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
+        if side == "fake":
+            return labels
+        random = progress.random["label_smoothing"]
+        unit = torch.rand(labels.shape, generator=random, device=labels.device)
+        return labels * (self.alpha + self.spread * (2 * unit - 1))

@@ -1,0 +1,352 @@
+"""The vocabulary of the two-player game, shared by the catalog and the trainer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property, reduce
+from typing import Any, Literal, NamedTuple, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Player(StrEnum):
+    """The two sides of the game."""
+
+    D = "discriminator"
+    G = "generator"
+
+
+Move = frozenset[Player]
+"""Players whose gradients are all taken before any of them steps."""
+
+
+class Context(NamedTuple):
+    """What a layer may be told beside the activations it normalises."""
+
+    label: Tensor | None = None
+    style: Tensor | None = None
+    mask: Tensor | None = None
+    domain: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some examples, and what is known of each: images (N, C, H, W) or points (N, K), and whatever a data set adds."""
+
+    image: Tensor
+    label: Tensor | None = None
+    source: Tensor | None = None
+    mask: Tensor | None = None
+    target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.image.shape[0]
+
+    def showing(self, image: Tensor) -> Batch:
+        """The same examples with other images."""
+        return replace(self, image=image)
+
+    @property
+    def context(self) -> Context:
+        """What a generator is told of these examples."""
+        return Context(label=self.label, mask=self.mask)
+
+
+class Output(NamedTuple):
+    """What a discriminator says of a batch: a score per example (N,), and, if it has them, features and classes."""
+
+    scores: Tensor
+    features: Tensor | None = None
+    classes: Tensor | None = None
+
+
+class Streams:
+    """Named random generators, so that what one purpose draws never shifts what another does."""
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+        self._generators: dict[str, torch.Generator] = {}
+
+    def __getitem__(self, purpose: str) -> torch.Generator:
+        if purpose not in self._generators:
+            self._generators[purpose] = torch.Generator(self.device).manual_seed(
+                derive(self.seed, purpose)
+            )
+        return self._generators[purpose]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {purpose: generator.get_state() for purpose, generator in self._generators.items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for purpose, value in state.items():
+            self[purpose].set_state(value.cpu())
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """A seed of its own for every purpose, the same in every process."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+@dataclass
+class Progress:
+    """Where training stands: real images shown to D, moves of each player, and the fixed horizon of the trial."""
+
+    random: Streams
+    horizon: int
+    images: int = 0
+    moves: dict[Player, int] = field(default_factory=lambda: dict.fromkeys(Player, 0))
+
+    @property
+    def fraction(self) -> float:
+        """The share of the horizon that lies behind, from 0 to 1."""
+        return min(self.images / self.horizon, 1.0)
+
+
+class Pair(NamedTuple):
+    """One discriminator and one generator that play against each other."""
+
+    discriminator: nn.Module
+    generator: nn.Module
+
+    def of(self, player: Player) -> nn.Module:
+        return self.discriminator if player is Player.D else self.generator
+
+
+Networks = Mapping[str, Pair]
+"""The pairs of a trial by name; one pair unless the architecture says otherwise."""
+
+Score = Callable[[Batch], Output]
+"""The discriminator as seen through the tricks that change what it is shown."""
+
+Side = Literal["real", "fake"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What D says of a real and a fake batch, each computed when it is first read."""
+
+    score: Score
+    real_batch: Batch
+    fake_batch: Batch
+    targets: Callable[[Tensor, Side], Tensor] = lambda labels, side: labels
+    select: Callable[[Tensor], Tensor] = lambda scores: scores
+
+    @cached_property
+    def real_output(self) -> Output:
+        return self.score(self.real_batch)
+
+    @cached_property
+    def fake_output(self) -> Output:
+        return self.score(self.fake_batch)
+
+    @property
+    def real(self) -> Tensor:
+        """Scores of the real examples, (N,)."""
+        return self.real_output.scores
+
+    @cached_property
+    def fake(self) -> Tensor:
+        """Scores of the fakes that this player learns from, (N,)."""
+        return self.select(self.fake_output.scores)
+
+    @property
+    def real_targets(self) -> Tensor:
+        """The label D should have given each real example: 1, after any label tricks."""
+        return self.targets(torch.ones_like(self.real), "real")
+
+    @property
+    def fake_targets(self) -> Tensor:
+        """The label D should have given each fake: 0, after any label tricks."""
+        return self.targets(torch.zeros_like(self.fake), "fake")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """All that one player sees while making one move."""
+
+    player: Player
+    real: Batch
+    fake: Batch
+    latents: Tensor
+    scores: Scores
+    score: Score
+    networks: Pair
+    progress: Progress
+
+
+class Loss(Protocol):
+    """What each player pays, given the scores."""
+
+    def discriminator(self, scores: Scores) -> Tensor: ...
+
+    def generator(self, scores: Scores) -> Tensor: ...
+
+
+class Architecture(Protocol):
+    """Builds the two networks for examples of a shape, from layers that the trial chose."""
+
+    def generator(self, shape: Sequence[int], latent_size: int, layers: Layers) -> nn.Module:
+        """A network from latents (N, latent_size) and a Context to images (N, *shape)."""
+        ...
+
+    def discriminator(self, shape: Sequence[int], layers: Layers) -> nn.Module:
+        """A network from a batch of images (N, *shape) to an Output."""
+        ...
+
+
+class Layers(Protocol):
+    """The layers a player's network is made of."""
+
+    def norm(self, channels: int) -> nn.Module:
+        """A normalization of (N, channels, ...), called with the activations and a Context."""
+        ...
+
+    def constrain(self, layer: nn.Module) -> nn.Module:
+        """A layer with weights, constrained as the trial says."""
+        ...
+
+
+class Schedule(Protocol):
+    """Decides who moves when."""
+
+    fresh_latents: bool
+
+    def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
+        """The moves of the coming round, in order, given the terms of the last round's losses."""
+        ...
+
+
+class Prior(Protocol):
+    """Draws latents of shape (n, size)."""
+
+    size: int
+
+    def __call__(self, n: int, random: torch.Generator) -> Tensor: ...
+
+
+class Trick(nn.Module):
+    """One technique, told through the nouns of the training step that it changes.
+
+    Every method is the identity until overridden. What a trick remembers lives in buffers and submodules, and is
+    therefore saved and restored together with the networks.
+    """
+
+    def setup(self, networks: Networks, batch: Batch) -> None:
+        """See the networks and a batch once, before the first round."""
+
+    def begin(self, networks: Networks, progress: Progress) -> None:
+        """Set the stage for the coming round."""
+
+    def batch_size(self, n: int) -> int:
+        """How many examples to draw where ``n`` would be."""
+        return n
+
+    def latents(self, z: Tensor, progress: Progress) -> Tensor:
+        """What the generator is given."""
+        return z
+
+    def fakes(self, batch: Batch, progress: Progress) -> Batch:
+        """Which fakes the discriminator is trained on."""
+        return batch
+
+    def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:
+        """What the discriminator is shown as real and as fake."""
+        return real, fake
+
+    def images(self, batch: Batch, progress: Progress) -> Batch:
+        """How the discriminator sees any batch, real or fake."""
+        return batch
+
+    def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
+        """What the discriminator should have said."""
+        return labels
+
+    def fake_scores(self, scores: Tensor, progress: Progress) -> Tensor:
+        """Which scores the generator learns from."""
+        return scores
+
+    def total(self, player: Player, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The terms of a player's loss, which is their sum."""
+        return terms
+
+    def observe(self, turn: Turn) -> None:
+        """Look at a finished turn, before its step."""
+
+    def gradients(self, player: Player, networks: Networks, progress: Progress) -> None:
+        """Correct the gradients, after backward and before the step."""
+
+    def weights(self, player: Player, networks: Networks, progress: Progress) -> None:
+        """Note, or correct, the freshly stepped weights."""
+
+    def eval_generator(self, generator: nn.Module, pair: str) -> nn.Module:
+        """Which generator the metrics are shown."""
+        return generator
+
+
+class Tricks(Trick):
+    """Any number of tricks, sorted by stage, being one trick themselves."""
+
+    def __init__(self, tricks: Mapping[str, Trick]) -> None:
+        super().__init__()
+        self.all = nn.ModuleDict(cast(dict[str, nn.Module], dict(tricks)))
+
+    def __iter__(self) -> Iterator[Trick]:
+        return cast(Iterator[Trick], iter(self.all.values()))
+
+    def setup(self, networks: Networks, batch: Batch) -> None:
+        for trick in self:
+            trick.setup(networks, batch)
+
+    def begin(self, networks: Networks, progress: Progress) -> None:
+        for trick in self:
+            trick.begin(networks, progress)
+
+    def batch_size(self, n: int) -> int:
+        return reduce(lambda n, trick: trick.batch_size(n), self, n)
+
+    def latents(self, z: Tensor, progress: Progress) -> Tensor:
+        return reduce(lambda z, trick: trick.latents(z, progress), self, z)
+
+    def fakes(self, batch: Batch, progress: Progress) -> Batch:
+        return reduce(lambda batch, trick: trick.fakes(batch, progress), self, batch)
+
+    def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:
+        return reduce(lambda both, trick: trick.pair(*both, progress), self, (real, fake))
+
+    def images(self, batch: Batch, progress: Progress) -> Batch:
+        return reduce(lambda batch, trick: trick.images(batch, progress), self, batch)
+
+    def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
+        return reduce(lambda labels, trick: trick.targets(labels, side, progress), self, labels)
+
+    def fake_scores(self, scores: Tensor, progress: Progress) -> Tensor:
+        return reduce(lambda scores, trick: trick.fake_scores(scores, progress), self, scores)
+
+    def total(self, player: Player, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        return reduce(lambda terms, trick: trick.total(player, terms), self, terms)
+
+    def observe(self, turn: Turn) -> None:
+        for trick in self:
+            trick.observe(turn)
+
+    def gradients(self, player: Player, networks: Networks, progress: Progress) -> None:
+        for trick in self:
+            trick.gradients(player, networks, progress)
+
+    def weights(self, player: Player, networks: Networks, progress: Progress) -> None:
+        for trick in self:
+            trick.weights(player, networks, progress)
+
+    def eval_generator(self, generator: nn.Module, pair: str) -> nn.Module:
+        return reduce(lambda shown, trick: trick.eval_generator(shown, pair), self, generator)
+
+
+def state_of(part: object) -> dict[str, Any]:
+    """What a part of the game remembers; nothing, if it is a plain function."""
+    return part.state_dict() if isinstance(part, nn.Module) else {}

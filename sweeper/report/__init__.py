@@ -1,0 +1,1 @@
+"""What a sweep says: ranking, figures, and one HTML page."""

@@ -1,0 +1,1 @@
+"""From YAML to a search space, and from a search space to trials."""

@@ -1,0 +1,1 @@
+"""Running many trials: proposals, early stopping, executors, tracking and the live view."""

@@ -1,0 +1,1 @@
+"""From a trial on paper to a stream of measurements."""

@@ -1,0 +1,211 @@
+"""Training, as a stream of measurements. Whoever reads the stream decides what to do with them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
+from sweeper.config import Pick, Trial
+from sweeper.game import Batch, Player, Progress, Streams
+from sweeper.trial.assemble import assemble
+from sweeper.trial.checkpoint import Checkpoints
+from sweeper.trial.device import ready
+from sweeper.trial.evaluate import Evaluator, sheet
+from sweeper.trial.step import play_round
+
+LOOK_EVERY = 16
+"""Rounds between looks at the losses: a look waits for the device."""
+
+
+class Diverged(Exception):
+    """A loss or a score is no longer a finite number."""
+
+    def __init__(self, images: int, what: str) -> None:
+        super().__init__(f"{what} is not finite after {images:,} images")
+        self.images = images
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Where a trial stands: at so many real images, the score, the best so far, and what it took.
+
+    ``losses`` are means since the measurement before, by player and term. ``seconds`` count training and evaluation
+    from the start, over all attempts. ``heldout`` is measured once, at the end, on the best checkpoint.
+    """
+
+    images: int
+    score: float
+    best: float
+    losses: dict[str, float]
+    seconds: float
+    images_per_second: float
+    heldout: float | None = None
+    best_images: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def open_store(
+    data: Pick, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Store:
+    """The packed examples of a data set, packing them on first use. Raises ValueError if they cannot be read."""
+    if data.entry.name == "packed":
+        return Store(Path(data["path"]))
+    return pack(data.make(), cache / "data", progress)
+
+
+class Training:
+    """One trial under way. Its state is complete: continuing from it is the same as never having stopped."""
+
+    def __init__(self, trial: Trial, cache: Path, *, threads: int = 1) -> None:
+        self.trial, self.device = trial, ready(trial.seed, threads)
+        self.store = open_store(trial.data, cache)
+        self.evaluator = Evaluator(trial, self.store, cache, self.device)
+        self.order = Order(len(self.store), trial.seed)
+        self.position = 0
+        self.progress = Progress(
+            Streams(trial.seed, self.device), horizon=round(trial.horizon_kimg * 1000)
+        )
+        self.gan = assemble(trial, self._peek(), self.progress)
+        self.measurements: list[Measurement] = []
+        self.best_generator: dict[str, Tensor] = {}
+        self.seconds = 0.0
+        self._losses: dict[str, Tensor] = {}
+
+    def _peek(self) -> Batch:
+        return batch_of(self.store, self.order(0, self.trial.batch.size), self.device)
+
+    def draw(self, n: int) -> Batch:
+        """The next real examples in the trial's order."""
+        batch = batch_of(self.store, self.order(self.position, n), self.device)
+        self.position += n
+        return batch
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.measurements) and self.measurements[-1].images >= self.progress.horizon
+
+    def advance(self) -> Measurement:
+        """Train up to the next evaluation and measure. Raises Diverged."""
+        start, images = time.monotonic(), self.progress.images
+        losses = self._train_until(
+            (len(self.measurements) + 1) * round(self.trial.evaluation.every_kimg * 1000)
+        )
+        trained = time.monotonic() - start
+        generator = self.gan.eval_generator()
+        score = self.evaluator.score(generator, self.gan.prior)
+        if not math.isfinite(score):
+            raise Diverged(self.progress.images, self.evaluator.metric)
+        last = self.measurements[-1] if self.measurements else None
+        if last is None or score < last.best:
+            self.best_generator = {k: v.detach().clone() for k, v in generator.state_dict().items()}
+        best, at = (
+            (score, self.progress.images)
+            if last is None or score < last.best
+            else (last.best, last.best_images)
+        )
+        heldout = self._heldout() if self.progress.images >= self.progress.horizon else None
+        self.seconds += time.monotonic() - start
+        rate = (self.progress.images - images) / trained
+        measured = Measurement(
+            self.progress.images, score, best, losses, self.seconds, rate, heldout, at
+        )
+        self.measurements.append(measured)
+        return measured
+
+    def _train_until(self, images: int) -> dict[str, float]:
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        rounds = 0
+        while self.progress.images < min(images, self.progress.horizon):
+            self._losses = play_round(self.gan, self.draw, self.progress, self._losses)
+            for name, value in self._losses.items():
+                sums[name] = sums[name] + value if name in sums else value
+                counts[name] = counts.get(name, 0) + 1
+            rounds += 1
+            if rounds % LOOK_EVERY == 0:
+                self._finite(sums)
+        self._finite(sums)
+        return {name: float(value) / counts[name] for name, value in sums.items()}
+
+    def _finite(self, sums: Mapping[str, Tensor]) -> None:
+        for name, value in sums.items():
+            if not math.isfinite(float(value)):
+                raise Diverged(self.progress.images, f"the {name.replace('.', ' ')} loss")
+
+    def _heldout(self) -> float:
+        generator = self.gan.eval_generator()
+        present = {k: v.detach().clone() for k, v in generator.state_dict().items()}
+        generator.load_state_dict(self.best_generator)
+        value = self.evaluator.score(generator, self.gan.prior, "heldout")
+        generator.load_state_dict(present)
+        return value
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "gan": self.gan.state_dict(),
+            "losses": self._losses,
+            "random": self.progress.random.state_dict(),
+            "global_random": torch.get_rng_state(),
+            "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "images": self.progress.images,
+            "moves": {str(player): n for player, n in self.progress.moves.items()},
+            "position": self.position,
+            "measurements": [m.plain() for m in self.measurements],
+            "best_generator": self.best_generator,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.gan.load_state_dict(state["gan"])
+        self._losses = dict(state["losses"])
+        self.progress.random.load_state_dict(state["random"])
+        torch.set_rng_state(state["global_random"].cpu())
+        if state["cuda_random"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_random"].cpu())
+        self.progress.images = state["images"]
+        self.progress.moves.update({Player(name): n for name, n in state["moves"].items()})
+        self.position = state["position"]
+        self.measurements = [Measurement(**m) for m in state["measurements"]]
+        self.best_generator = dict(state["best_generator"])
+        self.seconds = state["seconds"]
+
+
+def train(
+    trial: Trial, cache: Path, folder: Path | None = None, *, threads: int = 1
+) -> Iterator[Measurement]:
+    """Train a trial and measure it on the way.
+
+    With a ``folder``, it continues from the newest sound checkpoint there, whose last measurement it repeats, and every
+    measurement is saved, with a sheet of samples, before it is yielded. Raises Diverged, and ValueError for data that
+    cannot be read.
+    """
+    training = Training(trial, cache, threads=threads)
+    checkpoints = Checkpoints(folder / "checkpoints") if folder else None
+    if checkpoints and (state := checkpoints.load(training.device)):
+        training.load_state_dict(state)
+        yield training.measurements[-1]
+    while not training.finished:
+        measured = training.advance()
+        if checkpoints and folder:
+            show(training, folder, measured)
+            checkpoints.save(measured.images, training.state_dict())
+        yield measured
+
+
+def show(training: Training, folder: Path, measured: Measurement) -> None:
+    """Keep a sheet of samples, from latents that all trials share."""
+    samples = training.evaluator.sample(
+        training.gan.eval_generator(), training.gan.prior, 64, "sheet"
+    )
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    sheet(samples).save(folder / "samples" / f"{measured.images:012d}.png")
