@@ -30,7 +30,7 @@ class Problem:
         return f"{where}: {self.law}" if where else self.law
 
 
-class Misfit(ValueError):
+class Misfit(ValueError):  # noqa: N818  (it says what is wrong; it is an error all the same)
     """Parts of a trial that are valid alone and do not fit together, or values that break a law."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -54,7 +54,8 @@ class Pick:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a trial filled from one family: by one technique, by one or none, or by any number."""
+    """A place in a trial filled from one family: by one technique, by one or none, or by any
+    number."""
 
     registry: Registry[Any]
     holds: Literal["one", "one or none", "many"] = "one"
@@ -74,7 +75,8 @@ class Slot:
         )
 
     def chosen(self, value: object) -> dict[str, Any]:
-        """Technique to knobs, whichever way it was written: a name, a list of names, or a mapping."""
+        """Technique to knobs, whichever way it was written: a name, a list of names, or a
+        mapping."""
         match value:
             case None | False:
                 return {}
@@ -88,7 +90,8 @@ class Slot:
                 }
         raise PydanticCustomError(
             "technique",
-            f"a technique of {self.registry.family} is a name, or a name and its knobs, but got {value!r}",
+            f"a technique of {self.registry.family} is a name, or a name and its knobs, "
+            f"but got {value!r}",
         )
 
     def _pick(self, name: str, knobs: Any) -> Pick:
@@ -128,7 +131,8 @@ class Data(BaseModel):
 
 
 class Side(Data):
-    """One player: how its activations are normalised, its weights constrained, and its gradients turned into steps."""
+    """One player: how its activations are normalised, its weights constrained, and its gradients
+    turned into steps."""
 
     normalization: Annotated[Pick, Slot(of.normalizations)]
     constraint: Annotated[Pick | None, Slot(of.constraints, "one or none")] = None
@@ -144,8 +148,9 @@ class Batching(Data):
 class Evaluation(Data):
     """The protocol under which the score is measured; its hash stands beside every value.
 
-    ``features`` is a classifier trained on the data set's labels, or a convolutional network with fixed random weights;
-    ``samples`` is how many fakes are compared with the reference; ``every_kimg`` how often, in thousands of images.
+    ``features`` is a classifier trained on the data set's labels, or a convolutional network with
+    fixed random weights; ``samples`` is how many fakes are compared with the reference;
+    ``every_kimg`` how often, in thousands of images.
     """
 
     features: Literal["classifier", "random"] = "classifier"
@@ -206,7 +211,8 @@ def _picks(part: Data, path: Where) -> Iterator[tuple[Where, Pick]]:
 
 
 def _misfits(trial: Trial) -> Iterator[Problem]:
-    """Needs that nothing meets, and conflicts. What the generator's side provides says nothing of the discriminator."""
+    """Needs that nothing meets, and conflicts. What the generator's side provides says nothing of
+    the discriminator."""
     picks = list(trial.picks())
     provided: dict[str, list[str]] = {}
     for path, pick in picks:
@@ -226,7 +232,8 @@ def _misfits(trial: Trial) -> Iterator[Problem]:
             ]:
                 yield Problem(
                     path,
-                    f"{pick.entry.name} does not go with {', '.join(others)} ({tag.replace('_', ' ')})",
+                    f"{pick.entry.name} does not go with {', '.join(others)} "
+                    f"({tag.replace('_', ' ')})",
                 )
 
 
@@ -273,8 +280,8 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]
             found += [Problem((*path, *p.path), p.law, p.hint) for p in inner.problems]
         elif detail["type"] == "extra_forbidden":
             known = list(_at(model, path[:-1]).model_fields)
-            found.append(Problem(path, f"there is no key {path[-1]!r} here; there are {', '.join(known) or 'none'}",
-                                 nearest(str(path[-1]), known)))  # fmt: skip
+            law = f"there is no key {path[-1]!r} here; there are {', '.join(known) or 'none'}"
+            found.append(Problem(path, law, nearest(str(path[-1]), known)))
         elif detail["type"] in LAWS:
             law = LAWS[detail["type"]].format(**detail.get("ctx", {}))
             got = "" if detail["type"] == "missing" else f", but got {detail['input']!r}"

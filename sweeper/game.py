@@ -35,7 +35,8 @@ class Context(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some examples, and what is known of each: images (N, C, H, W) or points (N, K), and whatever a data set adds."""
+    """Some examples, and what is known of each: images (N, C, H, W) or points (N, K), and whatever
+    a data set adds."""
 
     image: Tensor
     label: Tensor | None = None
@@ -57,7 +58,8 @@ class Batch:
 
 
 class Output(NamedTuple):
-    """What a discriminator says of a batch: a score per example (N,), and, if it has them, features and classes."""
+    """What a discriminator says of a batch: a score per example (N,), and, if it has them, features
+    and classes."""
 
     scores: Tensor
     features: Tensor | None = None
@@ -95,7 +97,8 @@ def derive(seed: int, *purpose: object) -> int:
 
 @dataclass
 class Progress:
-    """Where training stands: real images shown to D, moves of each player, and the fixed horizon of the trial."""
+    """Where training stands: real images shown to D, moves of each player, and the fixed horizon of
+    the trial."""
 
     random: Streams
     horizon: int
@@ -233,8 +236,8 @@ class Prior(Protocol):
 class Trick(nn.Module):
     """One technique, told through the nouns of the training step that it changes.
 
-    Every method is the identity until overridden. What a trick remembers lives in buffers and submodules, and is
-    therefore saved and restored together with the networks.
+    Every method is the identity until overridden. What a trick remembers lives in buffers and
+    submodules, and is therefore saved and restored together with the networks.
     """
 
     def setup(self, networks: Networks, batch: Batch) -> None:

@@ -1,8 +1,9 @@
 """A registry is one family of interchangeable techniques.
 
-A technique is an ordinary function or class, and one convention, the star rule, describes it completely: what stands
-left of the ``*`` in its signature is handed over by the trainer; what stands right of it is a knob that a search may
-turn. From that signature come validation, the JSON Schema and the range that ``auto`` searches.
+A technique is an ordinary function or class, and one convention, the star rule, describes it
+completely: what stands left of the ``*`` in its signature is handed over by the trainer; what
+stands right of it is a knob that a search may turn. From that signature come validation, the JSON
+Schema and the range that ``auto`` searches.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class Entry(Generic[T]):
         )
 
     def make(self, *given: object, **knobs: object) -> T:
-        """Set the knobs: a class is built now from what the trainer gives, a function is called later with what the
-        trainer gives then."""
+        """Set the knobs: a class is built now from what the trainer gives, a function is called
+        later with what the trainer gives then."""
         if inspect.isclass(self.target):
             return cast(T, self.target(*given, **knobs))
         return cast(T, partial(self.target, **knobs))
@@ -115,10 +116,11 @@ class Registry(Mapping[str, Entry[T]]):
         conflicts: Iterable[str] = (),
         facts: Mapping[str, Any] | None = None,
     ) -> Callable[[F], F]:
-        """Add a function or class to the family, under its own snake_case name unless another is given.
+        """Add a function or class to the family, under its own snake_case name unless another is
+        given.
 
-        ``needs`` names what some other part of the trial must provide, ``provides`` what this one does, ``conflicts``
-        what no other part may provide. ``paper`` is a key of ``papers.bib``.
+        ``needs`` names what some other part of the trial must provide, ``provides`` what this one
+        does, ``conflicts`` what no other part may provide. ``paper`` is a key of ``papers.bib``.
         """
 
         def add(target: F) -> F:

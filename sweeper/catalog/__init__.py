@@ -1,4 +1,5 @@
-"""Every technique that a trial can be composed of: each module of this package registers what it holds."""
+"""Every technique that a trial can be composed of: each module of this package registers what it
+holds."""
 
 from __future__ import annotations
 

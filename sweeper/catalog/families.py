@@ -13,8 +13,8 @@ from sweeper.registry import Knobs, Options, Registry
 
 
 class Lazy(Knobs):
-    """The knob every regularizer has: it acts in every so-manieth move of its player, at so many times its weight
-    (lazy regularization, Karras et al. 2020)."""
+    """The knob every regularizer has: it acts in every so-manieth move of its player, at so many
+    times its weight (lazy regularization, Karras et al. 2020)."""
 
     every: Annotated[int, Ge(1), Options((1, 4, 16))] = 1
 

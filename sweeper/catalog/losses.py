@@ -1,5 +1,5 @@
-"""Losses: what each player pays, given D's scores. All act on raw scores; a sigmoid, where there is one, is part of
-the loss. Every mean runs over the examples."""
+"""Losses: what each player pays, given D's scores. All act on raw scores; a sigmoid, where there is
+one, is part of the loss. Every mean runs over the examples."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sweeper.registry import Options, Uniform
 
 @losses.register(paper="goodfellow2014", provides={"targets"})
 class NonSaturating:
-    """G maximises log D(G(z)), whose gradient survives a confident D; D is a classifier of real against fake."""
+    """G maximises log D(G(z)), whose gradient survives a confident D; D tells real from fake."""
 
     def discriminator(self, scores: Scores) -> Tensor:
         return bce(scores.real, scores.real_targets) + bce(scores.fake, scores.fake_targets)
@@ -30,9 +30,9 @@ class NonSaturating:
 class LeastSquares:
     """D regresses on a code for real and a code for fake, G on the code it wants D to give.
 
-    L_D = ½ E(r - b)² + ½ E(f - a)², L_G = ½ E(f - c)²; the coding (a, b, c) is (0, 1, 1), or (-1, 1, 0), for which G
-    minimises a Pearson χ² divergence. A label target t stands for the code a + (b - a) t, so that smoothing the real
-    labels moves b alone.
+    L_D = ½ E(r - b)² + ½ E(f - a)², L_G = ½ E(f - c)²; the coding (a, b, c) is (0, 1, 1), or
+    (-1, 1, 0), for which G minimises a Pearson χ² divergence. A label target t stands for the code
+    a + (b - a) t, so that smoothing the real labels moves b alone.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Wasserstein:
 
 @losses.register(paper="lim2017")
 class Hinge:
-    """D keeps real scores above the margin and fake scores below its negative; G raises its scores."""
+    """D keeps real scores above the margin and fakes below its negative; G raises its scores."""
 
     def __init__(self, *, margin: Annotated[float, Gt(0), Uniform(0.5, 2.0)] = 1.0) -> None:
         self.margin = margin

@@ -1,4 +1,5 @@
-"""Optimizers: how gradients become steps. Each is given the named parameters of one player's networks."""
+"""Optimizers: how gradients become steps. Each is given the named parameters of one player's
+networks."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ Steps = Annotated[int, Ge(1), Integers(1, 5)]
 class AlternatingUpdate(nn.Module):
     """One side makes its steps, then the other, which sees the first one's new weights.
 
-    ``fresh_latents`` draws latents anew for every move; otherwise the k-th move of D and the k-th move of G in a round
-    share theirs, and the fakes too while G has not moved, which saves a forward pass of G.
+    ``fresh_latents`` draws latents anew for every move; otherwise the k-th move of D and the k-th
+    move of G in a round share theirs, and the fakes too while G has not moved, which saves a
+    forward pass of G.
     """
 
     def __init__(

@@ -31,7 +31,8 @@ class Layers:
 
 
 def build(trial: Trial, shape: Sequence[int]) -> Pair:
-    """The networks of a trial for examples of a shape, untrained. Raises Misfit when they do not fit it."""
+    """The networks of a trial for examples of a shape, untrained. Raises Misfit when they do not
+    fit it."""
     architecture = trial.architecture.make()
     try:
         return Pair(
@@ -45,7 +46,8 @@ def build(trial: Trial, shape: Sequence[int]) -> Pair:
 
 
 def probe(trial: Trial, shape: Sequence[int]) -> None:
-    """See whether a trial's networks can be built for examples of a shape, at no cost. Raises Misfit."""
+    """See whether a trial's networks can be built for examples of a shape, at no cost. Raises
+    Misfit."""
     with torch.device("meta"):
         build(trial, shape)
 
@@ -58,7 +60,7 @@ def assemble(trial: Trial, example: Batch, progress: Progress) -> Gan:
         pair = build(trial, shape)
     layout = torch.channels_last if len(shape) == 3 else torch.preserve_format
     networks = {
-        "main": Pair(*(network.to(device, memory_format=layout).train() for network in pair))
+        "main": Pair(*(network.to(device).to(memory_format=layout).train() for network in pair))
     }
     tricks = Tricks(
         {p.entry.name: p.make() for p in sorted(trial.tricks, key=lambda p: p.entry.facts["stage"])}

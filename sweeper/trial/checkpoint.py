@@ -14,7 +14,8 @@ KEEP = 2
 
 
 class Checkpoints:
-    """The checkpoints of one trial, each named by the images it was taken at and a hash of its bytes."""
+    """The checkpoints of one trial, each named by the images it was taken at and a hash of its
+    bytes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +42,8 @@ class Checkpoints:
         return sorted(self.folder.glob("*-*.pt"), reverse=True)
 
     def load(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The newest state whose bytes are what was written; a damaged file is set aside as ``*.bad``."""
+        """The newest state whose bytes are what was written; a damaged file is set aside as
+        ``*.bad``."""
         for path in self.paths():
             data = path.read_bytes()
             if hashlib.sha256(data).hexdigest()[:16] == path.stem.partition("-")[2]:

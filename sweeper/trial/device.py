@@ -14,7 +14,8 @@ def choose_device() -> torch.device:
 
 
 def ready(seed: int, threads: int) -> torch.device:
-    """Make this process as good as new for one trial: global seed, threads, no garbage of the trial before."""
+    """Make this process as good as new for one trial: global seed, threads, no garbage of the trial
+    before."""
     gc.collect()
     torch.set_num_threads(threads)
     torch.manual_seed(derive(seed, "global"))

@@ -1,4 +1,5 @@
-"""Measuring a generator: the score under a fixed protocol, and the sheet of samples people look at."""
+"""Measuring a generator: the score under a fixed protocol, and the sheet of samples people look
+at."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ CHUNK = 500
 class Evaluator:
     """Fréchet distance of fakes to half of the real examples, in features that the protocol names.
 
-    The latents are fixed. ``heldout`` uses other latents and the other half: what a choice made on the first says is
-    too good is seen there.
+    The latents are fixed. ``heldout`` uses other latents and the other half: what a choice made on
+    the first says is too good is seen there.
     """
 
     def __init__(
@@ -64,19 +65,21 @@ class Evaluator:
         return hashlib.sha256(json.dumps(self.protocol, sort_keys=True).encode()).hexdigest()[:12]
 
     def score(self, generator: nn.Module, prior: Prior, split: Split = "rung") -> float:
-        """The distance of a generator's samples from the split's reference; NaN if a sample is not finite."""
+        """The distance of a generator's samples from the split's reference; NaN if a sample is not
+        finite."""
         fakes = self.sample(generator, prior, self.settings.samples, split)
-        features = torch.cat([self.features(chunk) for chunk in fakes.split(CHUNK)])
+        features = torch.cat([self.features(chunk) for chunk in torch.split(fakes, CHUNK)])
         if not features.isfinite().all():
             return float("nan")
         return frechet_distance(self.reference[split], statistics(features.cpu()))
 
     @torch.no_grad()
     def sample(self, generator: nn.Module, prior: Prior, n: int, purpose: str) -> Tensor:
-        """Samples from latents fixed by the protocol's seed and a purpose: (n, *shape), on the device."""
+        """Samples from latents fixed by the protocol's seed and a purpose: (n, *shape), on the
+        device."""
         z = prior(n, Streams(derive(self.settings.seed, "evaluation"))[purpose]).to(self.device)
         with evaluating(generator):
-            return torch.cat([generator(chunk, Context()) for chunk in z.split(CHUNK)])
+            return torch.cat([generator(chunk, Context()) for chunk in torch.split(z, CHUNK)])
 
     @torch.no_grad()
     def _reference(self, store: Store, folder: Path) -> dict[str, Statistics]:
@@ -85,12 +88,13 @@ class Evaluator:
             kept = torch.load(path, weights_only=True)
             return {split: Statistics(*values) for split, values in kept.items()}
         random = torch.Generator().manual_seed(derive(self.settings.seed, "halves"))
-        halves = torch.randperm(len(store), generator=random).split((len(store) + 1) // 2)
+        shuffled = torch.randperm(len(store), generator=random)
+        halves = torch.split(shuffled, (len(store) + 1) // 2)
         reference = {}
         for split, indices in zip(("rung", "heldout"), halves, strict=True):
             chunks = [
                 self.features(normalise(store[part].to(self.device)))
-                for part in indices.split(CHUNK)
+                for part in torch.split(indices, CHUNK)
             ]
             reference[split] = statistics(torch.cat(chunks).cpu())
         save_whole({split: tuple(values) for split, values in reference.items()}, path)
@@ -98,7 +102,8 @@ class Evaluator:
 
 
 def metric_name(features: str, store: Store) -> str:
-    """``fid_digits`` is the Fréchet distance in the features of a classifier of digits: never to be taken for FID."""
+    """``fid_digits`` is the Fréchet distance in the features of a classifier of digits: never to be
+    taken for FID."""
     return f"fid_{store.meta.name}" if features == "classifier" else f"fid_random_{store.meta.name}"
 
 

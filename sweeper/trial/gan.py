@@ -15,7 +15,8 @@ from sweeper.game import Loss, Pair, Player, Prior, Progress, Schedule, Trick, T
 
 @dataclass(frozen=True)
 class Term:
-    """A regularizer in a player's loss: taken in every so-manieth move of that player, at so many times its weight."""
+    """A regularizer in a player's loss: taken in every so-manieth move of that player, at so many
+    times its weight."""
 
     name: str
     formula: Callable[[Turn], Tensor]
@@ -55,7 +56,7 @@ class Gan:
     def differentiate(self, player: Player, loss: Tensor, progress: Progress) -> None:
         """Gradients for one player; the other's weights collect none."""
         self.optimizers[player].zero_grad()
-        loss.backward(inputs=self.parameters(player))
+        torch.autograd.backward(loss, inputs=self.parameters(player))
         self.tricks.gradients(player, self.networks, progress)
 
     def step(self, player: Player, progress: Progress) -> None:
@@ -102,7 +103,8 @@ class Gan:
 
 @contextmanager
 def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's own moves."""
+    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's
+    own moves."""
     saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     yield
     with torch.no_grad():

@@ -25,7 +25,7 @@ LOOK_EVERY = 16
 """Rounds between looks at the losses: a look waits for the device."""
 
 
-class Diverged(Exception):
+class Diverged(Exception):  # noqa: N818  (an outcome of a trial, not a fault of the program)
     """A loss or a score is no longer a finite number."""
 
     def __init__(self, images: int, what: str) -> None:
@@ -37,8 +37,9 @@ class Diverged(Exception):
 class Measurement:
     """Where a trial stands: at so many real images, the score, the best so far, and what it took.
 
-    ``losses`` are means since the measurement before, by player and term. ``seconds`` count training and evaluation
-    from the start, over all attempts. ``heldout`` is measured once, at the end, on the best checkpoint.
+    ``losses`` are means since the measurement before, by player and term. ``seconds`` count
+    training and evaluation from the start, over all attempts. ``heldout`` is measured once, at the
+    end, on the best checkpoint.
     """
 
     images: int
@@ -57,14 +58,16 @@ class Measurement:
 def open_store(
     data: Pick, cache: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Store:
-    """The packed examples of a data set, packing them on first use. Raises ValueError if they cannot be read."""
+    """The packed examples of a data set, packing them on first use. Raises ValueError if they
+    cannot be read."""
     if data.entry.name == "packed":
         return Store(Path(data["path"]))
     return pack(data.make(), cache / "data", progress)
 
 
 class Training:
-    """One trial under way. Its state is complete: continuing from it is the same as never having stopped."""
+    """One trial under way. Its state is complete: continuing from it is the same as never having
+    stopped."""
 
     def __init__(self, trial: Trial, cache: Path, *, threads: int = 1) -> None:
         self.trial, self.device = trial, ready(trial.seed, threads)
@@ -185,9 +188,9 @@ def train(
 ) -> Iterator[Measurement]:
     """Train a trial and measure it on the way.
 
-    With a ``folder``, it continues from the newest sound checkpoint there, whose last measurement it repeats, and every
-    measurement is saved, with a sheet of samples, before it is yielded. Raises Diverged, and ValueError for data that
-    cannot be read.
+    With a ``folder``, it continues from the newest sound checkpoint there, whose last measurement
+    it repeats, and every measurement is saved, with a sheet of samples, before it is yielded.
+    Raises Diverged, and ValueError for data that cannot be read.
     """
     training = Training(trial, cache, threads=threads)
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None

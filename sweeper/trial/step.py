@@ -34,14 +34,16 @@ def penalties(gan: Gan, turn: Turn) -> Terms:
 def play_round(
     gan: Gan, draw: Callable[[int], Batch], progress: Progress, losses: Mapping[str, Tensor]
 ) -> Terms:
-    """The players move as the schedule calls them. Returns the terms of their losses, as they were last."""
+    """The players move as the schedule calls them. Returns the terms of their losses, as they were
+    last."""
     gan.tricks.begin(gan.networks, progress)
     this = Round(gan, draw, progress, gan.schedule.moves(progress, losses))
     return {name: term for move in this.moves for name, term in play(gan, move, this).items()}
 
 
 def play(gan: Gan, move: Move, this: Round) -> Terms:
-    """Some players take one step each, down gradients that were all taken before any of them stepped."""
+    """Some players take one step each, down gradients that were all taken before any of them
+    stepped."""
     paid = Terms()
     for player in sorted(move):
         with untouched(*gan.of(Player.D)) if player is Player.G else nullcontext():
@@ -64,8 +66,8 @@ def sum_of(terms: Iterator[Tensor]) -> Tensor:
 
 
 class Round:
-    """What the moves of one round share: the k-th move of D and the k-th of G see the same real examples, and the same
-    latents and fakes too unless the schedule asks for fresh ones."""
+    """What the moves of one round share: the k-th move of D and the k-th of G see the same real
+    examples, and the same latents and fakes too unless the schedule asks for fresh ones."""
 
     def __init__(
         self, gan: Gan, draw: Callable[[int], Batch], progress: Progress, moves: Sequence[Move]
@@ -129,7 +131,8 @@ class Round:
         return self.zs[key]
 
     def fake(self, player: Player, pair: str, k: int) -> Batch:
-        """The fakes of a move. One forward pass of G serves both players while G has not moved in between."""
+        """The fakes of a move. One forward pass of G serves both players while G has not moved in
+        between."""
         key, generator = (pair, self.key(player, k)), self.gan.networks[pair].generator
         image = self.images.get(key)
         if image is None or (player is Player.G and not image.requires_grad):

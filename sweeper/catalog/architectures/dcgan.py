@@ -19,12 +19,14 @@ SMALLEST = 4
 
 
 def doublings(shape: Sequence[int]) -> int:
-    """How often 4 px double to the side of the image; raises ValueError unless it is a power of two from 8."""
+    """How often 4 px double to the side of the image; raises ValueError unless it is a power of two
+    from 8."""
     _, height, width = shape
     n = max(height, 1).bit_length() - SMALLEST.bit_length()
     if height != width or n < 1 or SMALLEST << n != height:
         raise ValueError(
-            f"dcgan takes square images whose side is a power of two from 8 up, but got {height}x{width}"
+            "dcgan takes square images whose side is a power of two from 8 up, "
+            f"but got {height}x{width}"
         )
     return n
 
@@ -49,7 +51,8 @@ def near_one(norm: nn.Module) -> nn.Module:
 
 
 class Generator(nn.Module):
-    """Latents to 4 px, then doubled by transposed convolutions, normalised and rectified, to an image in [-1, 1]."""
+    """Latents to 4 px, then doubled by transposed convolutions, normalised and rectified, to an
+    image in [-1, 1]."""
 
     def __init__(
         self, shape: Sequence[int], latent_size: int, channels: int, layers: Layers
@@ -76,7 +79,8 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Strided convolutions halve the image to 4 px, with leaky ReLUs; the first layer is not normalised."""
+    """Strided convolutions halve the image to 4 px, with leaky ReLUs; the first layer is not
+    normalised."""
 
     def __init__(self, shape: Sequence[int], channels: int, layers: Layers) -> None:
         super().__init__()
@@ -101,7 +105,8 @@ class Discriminator(nn.Module):
 class Dcgan:
     """Strided convolutions throughout, for square images of 8, 16, 32, 64, … px.
 
-    ``channels`` is the width at the largest resolution; it doubles with each halving of the resolution.
+    ``channels`` is the width at the largest resolution; it doubles with each halving of the
+    resolution.
     """
 
     def __init__(self, *, channels: Annotated[int, Ge(1), Options((16, 32, 64, 128))] = 64) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 from annotated_types import Ge
@@ -29,7 +30,8 @@ class Hidden(nn.Module):
 
 
 class Generator(nn.Module):
-    """Latents through ReLU layers to an example of any shape; images end in tanh, points in a plain layer."""
+    """Latents through ReLU layers to an example of any shape; images end in tanh, points in a plain
+    layer."""
 
     def __init__(
         self, shape: Sequence[int], latent_size: int, hidden: int, depth: int, layers: Layers
@@ -38,7 +40,7 @@ class Generator(nn.Module):
         self.shape = tuple(shape)
         widths = [latent_size, *[hidden] * depth]
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, normalised=True) for a, b in zip(widths, widths[1:], strict=False)
+            Hidden(a, b, layers, normalised=True) for a, b in pairwise(widths)
         )
         self.head = layers.constrain(nn.Linear(hidden, math.prod(shape)))
 
@@ -57,8 +59,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [math.prod(shape), *[hidden] * depth]
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, normalised=i > 0)
-            for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+            Hidden(a, b, layers, normalised=i > 0) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.head = layers.constrain(nn.Linear(hidden, 1))
 

@@ -21,7 +21,7 @@ from sweeper.registry import Integers
 def spectral_norm(
     layer: nn.Module, *, iterations: Annotated[int, Ge(1), Integers(1, 5)] = 1
 ) -> nn.Module:
-    """Each weight matrix is divided by its largest singular value, which makes every layer 1-Lipschitz.
+    """Each weight matrix is divided by its largest singular value, so every layer is 1-Lipschitz.
 
     The value is followed by ``iterations`` of the power method in each training forward.
     """

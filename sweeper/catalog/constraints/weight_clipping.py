@@ -22,6 +22,6 @@ from sweeper.registry import LogUniform
 def weight_clipping(
     network: nn.Module, *, clip: Annotated[float, Gt(0), LogUniform(1e-3, 1e-1)] = 0.01
 ) -> None:
-    """After each step every weight is clamped to [-clip, clip], which bounds the Lipschitz constant."""
+    """After each step every weight is clamped to [-clip, clip]: a bounded Lipschitz constant."""
     for weight in network.parameters():
         weight.clamp_(-clip, clip)

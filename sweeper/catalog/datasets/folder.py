@@ -22,8 +22,9 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 class Folder:
     """A folder of images; if all lie one folder deeper, those folders are the classes.
 
-    Each image is turned upright, cropped to its central square and resized to ``size`` px (Lanczos, antialiased), as
-    RGB, or grey with ``channels: 1``. Raises ValueError when there is no image, or one that cannot be read.
+    Each image is turned upright, cropped to its central square and resized to ``size`` px (Lanczos,
+    antialiased), as RGB, or grey with ``channels: 1``. Raises ValueError when there is no image, or
+    one that cannot be read.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Folder:
         )
         if not found:
             raise ValueError(
-                f"a data folder holds images ({', '.join(sorted(ENDINGS))}), but {self.root} holds none"
+                f"a data folder holds images ({', '.join(sorted(ENDINGS))}), "
+                f"but {self.root} holds none"
             )
         return found
 

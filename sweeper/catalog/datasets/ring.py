@@ -14,7 +14,7 @@ from sweeper.catalog.families import datasets
 
 @datasets.register(paper="metz2017", provides={"points", "labels"})
 class Ring:
-    """Points in the plane from Gaussians evenly spaced on a circle, labelled by their Gaussian: every mode is known."""
+    """Points in the plane from Gaussians evenly spaced on a circle, labelled by their Gaussian."""
 
     name = "ring"
 

@@ -1,4 +1,5 @@
-"""Packed data: every example of a data set as raw bytes in one LMDB file, addressed by its content's hash."""
+"""Packed data: every example of a data set as raw bytes in one LMDB file, addressed by its
+content's hash."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ class Source(Protocol):
         ...
 
     def examples(self) -> Iterator[Example]:
-        """Images as uint8 (C, H, W) or points as float32 (K,), each with its label if it has one."""
+        """Images as uint8 (C, H, W) or points as float32 (K,), each with its label if it has
+        one."""
         ...
 
     def __len__(self) -> int: ...
@@ -79,13 +81,15 @@ class Store:
         if not self.meta.classes:
             return None
         with self._environment.begin() as transaction:
-            return torch.from_numpy(np.frombuffer(transaction.get(b"labels"), np.int64).copy())
+            packed = transaction.get(b"labels")
+            assert packed is not None
+            return torch.from_numpy(np.frombuffer(packed, np.int64).copy())
 
-    def __getitem__(self, indices: Sequence[int]) -> Tensor:
+    def __getitem__(self, indices: Tensor) -> Tensor:
         """Raw examples by index, in that order: (n, *shape)."""
         if self.bytes <= FITS_IN_MEMORY:
-            return self.all()[torch.as_tensor(indices)]
-        return self._read(indices)
+            return self.all()[indices]
+        return self._read(indices.tolist())
 
     def all(self) -> Tensor:
         """Every raw example as one tensor, kept for the life of the process."""
@@ -98,9 +102,9 @@ class Store:
         out = np.empty((len(indices), *self.meta.shape), self.meta.dtype)
         with self._environment.begin(buffers=True) as transaction:
             for row, index in enumerate(indices):
-                out[row] = np.frombuffer(transaction.get(b"%08d" % index), self.meta.dtype).reshape(
-                    self.meta.shape
-                )
+                data = transaction.get(b"%08d" % index)
+                assert data is not None
+                out[row] = np.frombuffer(data, self.meta.dtype).reshape(self.meta.shape)
         return torch.from_numpy(out)
 
     @property
@@ -174,7 +178,8 @@ def _write(source: Source, file: Path, progress: Callable[[int, int], None]) -> 
 
 
 class Order:
-    """The order in which a trial sees its data: a fresh permutation per epoch, a pure function of seed and position."""
+    """The order in which a trial sees its data: a fresh permutation per epoch, a pure function of
+    seed and position."""
 
     def __init__(self, length: int, seed: int) -> None:
         self.length, self.seed = length, seed

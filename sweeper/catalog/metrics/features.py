@@ -1,7 +1,9 @@
-"""Features in which real and generated examples are compared, where Inception's are not at hand or too costly.
+"""Features in which real and generated examples are compared, where Inception's are not at hand or
+too costly.
 
-A classifier trained once on the data set's own labels, or, without labels, a convolutional network with fixed random
-weights. Distances in them are not comparable with Inception's, so the metric is named after them.
+A classifier trained once on the data set's own labels, or, without labels, a convolutional network
+with fixed random weights. Distances in them are not comparable with Inception's, so the metric is
+named after them.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ RECIPE = "v1: 64 features, Adam 1e-3 cosine, batch 64, 30 epochs or 3000 steps"
 
 
 class Extractor(nn.Module):
-    """Examples (N, *shape) to features (N, 64): three convolutions for images (shrunk to 32 px), two layers for points."""
+    """Examples (N, *shape) to features (N, 64): three convolutions for images (shrunk to 32 px),
+    two layers for points."""
 
     def __init__(self, shape: Sequence[int], classes: int) -> None:
         super().__init__()
@@ -67,7 +70,8 @@ def extractor(
     folder: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Extractor:
-    """The extractor for a store: a classifier, trained on first use and kept under ``folder``, or a random network.
+    """The extractor for a store: a classifier, trained on first use and kept under ``folder``, or a
+    random network.
 
     Raises ValueError when a classifier is asked for and the data has fewer than two classes.
     """
@@ -92,7 +96,8 @@ def extractor(
 def train_classifier(
     network: Extractor, store: Store, progress: Callable[[int, int], None]
 ) -> Extractor:
-    """Train on all labelled examples, deterministically, and without touching the global random state."""
+    """Train on all labelled examples, deterministically, and without touching the global random
+    state."""
     labels = store.labels
     assert labels is not None
     steps, order = min(3000, 30 * len(store) // 64 + 1), Order(len(store), seed=0)
@@ -107,7 +112,7 @@ def train_classifier(
             indices = order(step * 64, 64)
             loss = cross_entropy(network.head(network(normalise(store[indices]))), labels[indices])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
             if step % 100 == 99 or step == steps - 1:

@@ -9,10 +9,11 @@ from torch import Tensor
 
 
 class Statistics(NamedTuple):
-    """A Gaussian fitted to features: its mean (d,), and a root A (k, d) of its covariance AᵀA, k <= d.
+    """A Gaussian fitted to features: its mean (d,), and a root A (k, d) of its covariance AᵀA.
 
-    The root comes from a QR factorisation of the centred features, or is those features themselves where there are
-    fewer of them than dimensions; the covariance is never formed, so nothing is lost to squaring.
+    With k <= d: the root comes from a QR factorisation of the centred features, or is those
+    features themselves where there are fewer of them than dimensions. The covariance is never
+    formed, so nothing is lost to squaring.
     """
 
     mean: Tensor
@@ -20,7 +21,8 @@ class Statistics(NamedTuple):
 
 
 def statistics(features: Tensor) -> Statistics:
-    """Fit a Gaussian to features (n, d), with the unbiased covariance. Raises ValueError for fewer than two."""
+    """Fit a Gaussian to features (n, d), with the unbiased covariance. Raises ValueError for fewer
+    than two."""
     if len(features) < 2:
         raise ValueError(f"a covariance takes at least two samples, but got {len(features)}")
     x = features.double()

@@ -17,7 +17,8 @@ from sweeper.registry import LogUniform, Options
 class BatchNorm(nn.BatchNorm1d):
     """Each channel is standardised over the batch (and space), then scaled and shifted.
 
-    Takes (N, C, ...). In evaluation, running statistics (with the unbiased variance) stand in for the batch's.
+    Takes (N, C, ...). In evaluation, running statistics (with the unbiased variance) stand in for
+    the batch's.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class BatchNorm(nn.BatchNorm1d):
     ) -> None:
         super().__init__(channels, eps=eps, momentum=momentum)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
         return batch_norm(
             x,
             self.running_mean,

@@ -32,5 +32,5 @@ class GroupNorm(nn.GroupNorm):
             )
         super().__init__(groups, channels, eps=eps)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
         return super().forward(x)

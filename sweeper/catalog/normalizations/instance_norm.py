@@ -16,7 +16,10 @@ from sweeper.registry import Options
 
 @normalizations.register(paper="ulyanov2016", needs={"feature_maps"})
 class InstanceNorm(nn.Module):
-    """Each channel of each example is standardised over space; ``affine`` adds a scale and a shift per channel."""
+    """Each channel of each example is standardised over space.
+
+    ``affine`` adds a scale and a shift per channel.
+    """
 
     def __init__(
         self,
@@ -27,11 +30,8 @@ class InstanceNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.eps = eps
-        self.weight, self.bias = (
-            (nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels)))
-            if affine
-            else (None, None)
-        )
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         return instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)

@@ -14,12 +14,15 @@ from sweeper.registry import Options
 
 @normalizations.register(paper="ba2016")
 class LayerNorm(nn.GroupNorm):
-    """Each example is standardised over channels and space; scale and shift are per channel, so that any size fits."""
+    """Each example is standardised over channels and space.
+
+    Scale and shift are per channel, so that any size fits.
+    """
 
     def __init__(
         self, channels: int, *, eps: Annotated[float, Gt(0), Options((1e-5, 1e-3))] = 1e-5
     ) -> None:
         super().__init__(1, channels, eps=eps)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
         return super().forward(x)

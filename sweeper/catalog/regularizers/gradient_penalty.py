@@ -30,8 +30,8 @@ def gradient_penalty(
 ) -> Tensor:
     """The gradient norm of D is held at ``target`` on lines between real examples and fakes.
 
-    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per example, the norm over all of the
-    example's dimensions; ``one_sided`` lets smaller norms be.
+    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per example, the norm
+    over all of the example's dimensions; ``one_sided`` lets smaller norms be.
     """
     real, fake = turn.real.image, turn.fake.image
     random = turn.progress.random["gradient_penalty"]

@@ -19,5 +19,5 @@ from sweeper.registry import LogUniform
 def r1_penalty(
     turn: Turn, *, gamma: Annotated[float, Gt(0), LogUniform(0.01, 100)] = 10.0
 ) -> Tensor:
-    """γ/2 times the mean squared gradient norm of D at real examples, which makes the game converge locally."""
+    """γ/2 times the mean squared gradient norm of D at real examples, for local convergence."""
     return gamma / 2 * input_gradient(turn.score, turn.real).square().sum(1).mean()

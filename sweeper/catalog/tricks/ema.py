@@ -18,9 +18,9 @@ from sweeper.registry import LogUniform
 class Ema(Trick):
     """The generator that is evaluated is an exponential moving average of the trained one.
 
-    θ̄ ← βθ̄ + (1 - β)θ after each step of G, where β = ½^(n / half-life) and n counts the real images shown since the
-    step before: what lies ``half_life_kimg`` thousand images back counts half. Buffers, such as batch-norm statistics,
-    are copied.
+    θ̄ ← βθ̄ + (1 - β)θ after each step of G, where β = ½^(n / half-life) and n counts the real
+    images shown since the step before: what lies ``half_life_kimg`` thousand images back counts
+    half. Buffers, such as batch-norm statistics, are copied.
     """
 
     seen: torch.Tensor

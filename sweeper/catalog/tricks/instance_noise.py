@@ -14,9 +14,10 @@ from sweeper.registry import LogUniform, Uniform
 
 @tricks.register(paper="sonderby2017", facts={"stage": 60})
 class InstanceNoise(Trick):
-    """Gaussian noise on every image that D sees, real or fake, in both players' moves, fading out linearly.
+    """Gaussian noise, fading out linearly, on every image that D sees, in both players' moves.
 
-    Its deviation falls from ``sigma`` (images lie in [-1, 1]) to 0 over the first ``until`` of the horizon.
+    Its deviation falls from ``sigma`` (images lie in [-1, 1]) to 0 over the first ``until`` of the
+    horizon.
     """
 
     def __init__(

@@ -15,10 +15,10 @@ from sweeper.registry import Uniform
 
 @tricks.register(paper="salimans2016", needs={"targets"}, facts={"stage": 10})
 class OneSidedLabelSmoothing(Trick):
-    """D is asked for a little less than certainty about real examples; its targets for fakes, and G's, stay.
+    """D is asked for a little less than certainty about real examples; all other targets stay.
 
-    The real target is uniform in [alpha - spread, alpha + spread], per example. Its mean is below one, since above it
-    the loss would have no minimum.
+    The real target is uniform in [alpha - spread, alpha + spread], per example. Its mean is below
+    one, since above it the loss would have no minimum.
     """
 
     def __init__(
