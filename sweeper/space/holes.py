@@ -1,0 +1,218 @@
+"""Holes: the places in a trial that a search fills."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Scalar = bool | int | float | str | None
+
+
+class Suggester(Protocol):
+    """The part of an Optuna trial that fills holes."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float: ...
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number between ``low`` and ``high``, uniform or uniform in its logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    default: float | None = None
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        return suggester.suggest_float(path, self.low, self.high, step=self.step, log=self.log)
+
+    def plainest(self) -> float:
+        """The default of the knob, or the middle of the range."""
+        if self.default is not None and self.low <= self.default <= self.high:
+            return self.default
+        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "float", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer from ``low`` to ``high``, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    default: int | None = None
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        return suggester.suggest_int(path, self.low, self.high, step=self.step, log=self.log)
+
+    def plainest(self) -> int:
+        return (
+            self.default
+            if self.default is not None and self.low <= self.default <= self.high
+            else self.low
+        )
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "int", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values or branches, each with a label of its own; the holes of a branch are asked for only when
+    it is chosen."""
+
+    labels: tuple[Scalar, ...]
+    options: tuple[Any, ...]
+    default: Any = None
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        label = suggester.suggest_categorical(path, self.labels)
+        return fill(self.options[self.labels.index(label)], suggester, path)
+
+    def plainest(self) -> Scalar:
+        return self.default if self.default in self.labels else self.labels[0]
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "choice", "choices": list(self.labels)}
+
+
+@dataclass(frozen=True)
+class Maybe:
+    """Something that may be left out."""
+
+    inner: Any
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        return (
+            fill(self.inner, suggester, path)
+            if suggester.suggest_categorical(path, (False, True))
+            else False
+        )
+
+    def plainest(self) -> bool:
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "choice", "choices": [False, True]}
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A value searched as a multiple of another; the parameter is the ratio, the value is derived."""
+
+    of: str
+    hole: Float
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        return Multiple(self.of, self.hole.fill(suggester, f"{path}.ratio"))
+
+
+@dataclass(frozen=True)
+class Multiple:
+    """A ratio that was drawn, waiting for the value that it multiplies."""
+
+    of: str
+    ratio: float
+
+
+Hole = Float | Int | Choice | Maybe | Ratio
+
+
+def fill(node: Any, suggester: Suggester, path: str = "") -> Any:
+    """Ask for a value at every hole of a tree. Branches that are not chosen are never asked for."""
+    match node:
+        case Float() | Int() | Choice() | Maybe() | Ratio():
+            return node.fill(suggester, path)
+        case dict():
+            return {
+                key: fill(child, suggester, f"{path}.{key}".lstrip("."))
+                for key, child in node.items()
+            }
+        case list():
+            return [fill(child, suggester, f"{path}.{i}") for i, child in enumerate(node)]
+    return node
+
+
+def settle(tree: Any) -> Any:
+    """Turn drawn ratios into values. Raises LookupError when a ratio is of a value that this draw lacks."""
+
+    def walk(node: Any) -> Any:
+        match node:
+            case Multiple():
+                return node.ratio * float(walk(at(tree, node.of)))
+            case dict():
+                return {key: walk(child) for key, child in node.items()}
+            case list():
+                return [walk(child) for child in node]
+        return node
+
+    return walk(tree)
+
+
+def at(tree: Any, path: str) -> Any:
+    """The part of a tree at a dotted path. Raises LookupError."""
+    for key in path.split("."):
+        if not isinstance(tree, dict) or key not in tree:
+            raise LookupError(path)
+        tree = tree[key]
+    return tree
+
+
+def holes(node: Any, path: str = "") -> Iterator[tuple[str, Float | Int | Choice | Maybe]]:
+    """Every hole of a tree by the name of its parameter, whichever branch it is in."""
+    match node:
+        case Float() | Int():
+            yield path, node
+        case Ratio():
+            yield f"{path}.ratio", node.hole
+        case Choice():
+            yield path, node
+            for option in node.options:
+                yield from holes(option, path)
+        case Maybe():
+            yield path, node
+            yield from holes(node.inner, path)
+        case dict():
+            for key, child in node.items():
+                yield from holes(child, f"{path}.{key}".lstrip("."))
+
+
+class Fixed:
+    """Fills holes with given values; what is not given takes its plainest value. Notes what it gave."""
+
+    def __init__(self, tree: Any, given: Mapping[str, Any]) -> None:
+        self.plainest = {name: hole.plainest() for name, hole in holes(tree)}
+        self.given = given
+        self.params: dict[str, Any] = {}
+
+    def _value(self, name: str) -> Any:
+        self.params[name] = self.given.get(name, self.plainest[name])
+        return self.params[name]
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._value(name))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        return int(self._value(name))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._value(name)
