@@ -1,0 +1,59 @@
+"""What all tests share: one thread, a cache of packed data, and a trial small enough to train."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+# The same examples in every run; how long one takes says nothing on a shared machine.
+settings.register_profile("sweeper", derandomize=True, deadline=None, database=None)
+settings.load_profile("sweeper")
+
+Tree = dict[str, Any]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where data sets are packed and feature extractors kept, once for all tests."""
+    # Each training run collects garbage first. What the imports made, the compiler's behind the
+    # first optimizer among them, need not be looked at every time.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0).step()
+    gc.collect()
+    gc.freeze()
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Tree]:
+    """A factory of plain trials that train in well under a second, with parts replaced."""
+
+    def make(**changes: Any) -> Tree:
+        return {
+            "data": {"digits": {}},
+            "architecture": {"dcgan": {"channels": 4}},
+            "prior": {"gaussian_latent": {"size": 8}},
+            "generator": {"normalization": "batch_norm", "optimizer": "adam"},
+            "discriminator": {"normalization": "none", "optimizer": "adam"},
+            "loss": "non_saturating",
+            "schedule": "alternating_update",
+            "batch": {"size": 8},
+            "horizon_kimg": 0.048,
+            "evaluation": {"features": "random", "samples": 16, "every_kimg": 0.016},
+            **changes,
+        }
+
+    return make

@@ -1,0 +1,1 @@
+"""What every entry of the catalog owes the rest, tested on each of them."""

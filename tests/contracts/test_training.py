@@ -1,0 +1,108 @@
+"""What every technique owes the trainer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from contracts.cases import Case, every_case
+from contracts.same import differences
+from sweeper.config import Trial
+from sweeper.game import Player
+from sweeper.trial.checkpoint import Checkpoints
+from sweeper.trial.loop import Training
+from sweeper.trial.step import Round, play, play_round
+
+TrialOf = Callable[[Case], Trial]
+Finished = Callable[[Case], dict[str, Any]]
+
+
+@every_case
+def test_trains_with_finite_losses(case: Case, finished: Finished) -> None:
+    measurements = finished(case)["measurements"]
+    assert [m["images"] for m in measurements] == [16, 32, 48]
+    for measured in measurements:
+        assert measured["losses"]
+        assert all(map(math.isfinite, [measured["score"], *measured["losses"].values()]))
+    assert math.isfinite(measurements[-1]["heldout"])
+
+
+@every_case
+def test_continuing_is_the_same_as_never_having_stopped(
+    case: Case, trial_of: TrialOf, finished: Finished, cache: Path, tmp_path: Path
+) -> None:
+    first = Training(trial_of(case), cache)
+    measured = first.advance()
+    Checkpoints(tmp_path).save(measured.images, first.state_dict())
+    assert list(differences(first.state_dict(), finished(case))), "the states tell 16 from 48"
+    # Whatever ran in this process in between must not matter.
+    torch.manual_seed(1234)
+    again = Training(trial_of(case), cache)
+    torch.rand(3)
+    state = Checkpoints(tmp_path).load()
+    assert state is not None
+    again.load_state_dict(state)
+    while not again.finished:
+        again.advance()
+    assert list(differences(again.state_dict(), finished(case))) == []
+
+
+@every_case
+def test_looking_never_changes_training(
+    case: Case, trial_of: TrialOf, finished: Finished, cache: Path
+) -> None:
+    training = Training(trial_of(case), cache)
+    while not training.finished:
+        training.advance()
+        shown, prior = training.gan.eval_generator(), training.gan.prior
+        assert math.isfinite(training.evaluator.score(shown, prior))
+        assert math.isfinite(training.evaluator.score(training.gan.of(Player.G)[0], prior))
+        assert training.evaluator.sample(shown, prior, 3, "sheet").isfinite().all()
+    assert list(differences(training.state_dict(), finished(case))) == []
+
+
+@every_case
+def test_a_move_leaves_the_other_player_alone(case: Case, trial_of: TrialOf, cache: Path) -> None:
+    training = Training(trial_of(case), cache)
+    gan, progress = training.gan, training.progress
+    # Shared latents let G's own forward pass happen early, in D's move, buffers and all.
+    gan.schedule.fresh_latents = True
+    moved = set[Player]()
+    for _ in range(2):
+        gan.tricks.begin(gan.networks, progress)
+        this = Round(gan, training.draw, progress, gan.schedule.moves(progress, {}))
+        for move in this.moves:
+            before = {player: everything(gan.of(player)[0]) for player in Player}
+            play(gan, move, this)
+            for player in Player:
+                changed = list(differences(before[player], everything(gan.of(player)[0])))
+                assert bool(changed) == (player in move), changed
+            moved |= move
+    assert moved == set(Player)
+
+
+def everything(network: nn.Module) -> dict[str, Any]:
+    """Weights, buffers and gradients."""
+    return {
+        "state": {k: v.clone() for k, v in network.state_dict().items()},
+        "gradients": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
+    }
+
+
+@every_case
+def test_a_round_of_one_to_one_makes_its_fakes_once(
+    case: Case, trial_of: TrialOf, cache: Path
+) -> None:
+    training = Training(trial_of(case), cache)
+    gan, calls = training.gan, list[str]()
+    gan.of(Player.G)[0].register_forward_hook(lambda *_: calls.append("G"))
+    for fresh, forwards in ((False, 1), (True, 2)):
+        gan.schedule.fresh_latents = fresh
+        calls.clear()
+        play_round(gan, training.draw, training.progress, {})
+        assert len(calls) == forwards
