@@ -103,10 +103,16 @@ class Gan:
 
 @contextmanager
 def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's
-    own moves."""
-    saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
-    yield
-    with torch.no_grad():
-        for buffer, value in saved:
-            buffer.copy_(value)
+    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's own moves.
+
+    Copies stand in for the buffers meanwhile, since a graph that waits for its backward may hold the originals.
+    """
+    modules = [module for network in networks for module in network.modules()]
+    own = [(module, name, b) for module in modules for name, b in module._buffers.items() if b is not None]
+    for module, name, buffer in own:
+        module._buffers[name] = buffer.clone()
+    try:
+        yield
+    finally:
+        for module, name, buffer in own:
+            module._buffers[name] = buffer
