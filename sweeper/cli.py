@@ -1,0 +1,270 @@
+"""The command line. Nothing heavy is imported until a command runs, so that help is immediate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sweeper.sweep.plan import Plan
+
+app = typer.Typer(
+    name="sweeper",
+    help="Which combination of losses, normalizations, update ratios and tricks trains the best GAN on your data?",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Space = Annotated[
+    Path,
+    typer.Argument(help="A search space, such as search_spaces/ttur.yaml.", show_default=False),
+]
+Folder = Annotated[
+    Path, typer.Argument(help="A results folder, such as results/ttur.", show_default=False)
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="digits, ring, a folder of images, or a packed store.", show_default="digits"
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a path: --set batch.size=32. Repeatable."),
+]
+Trials = Annotated[
+    int | None, typer.Option(min=1, help="How many trials in all.", show_default="the space's")
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of the sweep.", show_default="the space's")
+]
+Out = Annotated[Path, typer.Option(help="Where results folders are made.")]
+Inline = Annotated[
+    bool, typer.Option("--inline", help="Without Ray: one trial after another, in this process.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="The Ray to join: auto, local or HOST:PORT.",
+        show_default="this machine's head, else local",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
+Tracking = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri", help="The MLflow to write to.", show_default="a file beside the results"
+    ),
+]
+
+
+@app.command()
+def run(
+    space: Space,
+    data: Data = None,
+    trials: Trials = None,
+    overrides: Set = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the results folder.", show_default="the space's")
+    ] = None,
+    out: Out = Path("results"),
+    address: Address = None,
+    inline: Inline = False,
+    seed: Seed = None,
+    json_lines: Json = False,
+    tracking: Tracking = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show dimensions, draws and rungs; start nothing.")
+    ] = False,
+) -> None:
+    """Sweep a search space over a data set, in a new results folder."""
+    from sweeper.sweep.drive import How
+    from sweeper.sweep.plan import Settings, prepare
+
+    settings = Settings(space, data, tuple(overrides or ()), trials, seed, name, out)
+    plan = prepare(settings, progress())
+    if dry_run:
+        from sweeper.sweep.preview import preview
+
+        for line in preview(plan):
+            typer.echo(line)
+        return
+    sweep(plan, How(inline, address, json_lines, tracking))
+
+
+@app.command()
+def resume(
+    folder: Folder,
+    trials: Trials = None,
+    address: Address = None,
+    inline: Inline = False,
+    json_lines: Json = False,
+    tracking: Tracking = None,
+) -> None:
+    """Finish a sweep that was interrupted, or extend one: nothing is lost, nothing is run twice."""
+    from sweeper.sweep.drive import How
+    from sweeper.sweep.plan import reopen
+
+    sweep(reopen(folder, trials, progress()), How(inline, address, json_lines, tracking))
+
+
+@app.command()
+def trial(
+    file: Annotated[
+        Path,
+        typer.Argument(help="A trial, or a search space to draw one from.", show_default=False),
+    ],
+    data: Data = None,
+    overrides: Set = None,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="Which draw of a space.", show_default="its plainest")
+    ] = None,
+    out: Out = Path("results"),
+    json_lines: Json = False,
+) -> None:
+    """Train one trial in this process, where a debugger can follow it."""
+    from sweeper.sweep.single import single
+
+    for line in single(
+        file, data, tuple(overrides or ()), sample, out.resolve(), progress(), json_lines=json_lines
+    ):
+        typer.echo(line)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write report.html of a results folder: one file, readable offline."""
+    from sweeper.report.page import write_report
+
+    typer.echo(f"wrote {os.path.relpath(write_report(folder))}")
+
+
+@app.command()
+def top(
+    folder: Folder,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many trials.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The best trials of a sweep."""
+    from sweeper.report.table import top_json, top_lines
+
+    typer.echo(top_json(folder, n) if as_json else "\n".join(top_lines(folder, n)))
+
+
+@app.command()
+def generate(
+    folder: Folder,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many samples.")] = 64,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The picture to write.")] = Path(
+        "grid.png"
+    ),
+    number: Annotated[
+        int | None, typer.Option("--trial", min=0, help="Which trial.", show_default="the best")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
+) -> None:
+    """Sample from the best generator of a sweep."""
+    from sweeper.sweep.single import generate as sampled
+
+    typer.echo(sampled(folder, n, output, number, seed))
+
+
+@app.command()
+def ui(
+    folder: Folder,
+    port: Annotated[
+        int | None, typer.Option(help="Port on the loopback.", show_default="5000, or a free one")
+    ] = None,
+) -> None:
+    """Open the MLflow UI on a sweep's leaderboard and charts."""
+    from sweeper.sweep.ui import serve
+
+    serve(folder, port)
+
+
+def sweep(plan: Plan, how: Any) -> None:
+    """Drive a sweep, write its report, print its answer, and leave with its exit code."""
+    from sweeper.ledger.ledger import Ledger
+    from sweeper.report.page import write_report
+    from sweeper.sweep.drive import drive, followed, resume_line
+    from sweeper.sweep.live import show_answer
+
+    say = announce(quiet=how.json_lines)
+    say(
+        f"sweep {plan.name}: {plan.trials} trials of {plan.space.name} on {plan.store.meta.name}, in {followed(plan)}"
+    )
+    for line in plan.filled:
+        say(f"  {line}  (from the data's preset)")
+    code = drive(plan, how, say)
+    write_report(plan.folder)
+    with_plan = plan.plain()
+    ledger = Ledger(plan.folder, write=False)
+    try:
+        if code >= 128:
+            say(resume_line(ledger, plan))
+        else:
+            show_answer(with_plan, ledger, followed(plan), json_lines=how.json_lines)
+    finally:
+        ledger.close()
+    raise typer.Exit(code)
+
+
+def announce(*, quiet: bool) -> Callable[[str], None]:
+    """Lines for people: on standard error when standard output is for machines."""
+    return lambda line: typer.echo(line, err=quiet)
+
+
+def progress() -> Callable[[str, int, int], None]:
+    """Shows long preparations: one line that is rewritten on a terminal, one line each elsewhere."""
+    begun: set[str] = set()
+
+    def show(what: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done >= total else ""
+            print(f"\r{what}: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)
+        elif what not in begun:
+            print(f"{what} ({total:,})", file=sys.stderr, flush=True)
+        begun.add(what)
+
+    return show
+
+
+def main() -> NoReturn:
+    """Run a command. What a user did wrong is told in words, and never as a traceback."""
+    try:
+        app(standalone_mode=True)
+    except Exception as error:
+        sys.exit(refuse(error))
+    sys.exit(0)
+
+
+def refuse(error: Exception) -> int:
+    """Tell of an error, and say which exit code it has."""
+    kind = type(error).__name__
+    if kind == "BadInput":
+        print(f"{error}\nnothing was started", file=sys.stderr)
+        return 2
+    if kind in ("LedgerError", "ClusterError", "UiError", "SpaceError"):
+        print(f"error: {error}", file=sys.stderr)
+        return 4
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="sweeper-", suffix=".log", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    print(
+        f"error: {kind}: {error}\nthis is a fault of sweeper; its traceback is in {file.name}",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""One run of a sweep from start to end: the ledger opened, the listeners told, the signals heard, the tables written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from sweeper.ledger.ledger import Event, Ledger
+from sweeper.ledger.tables import write_tables
+from sweeper.sweep.executor import InlineExecutor, Sweep
+from sweeper.sweep.live import view
+from sweeper.sweep.plan import Plan
+from sweeper.sweep.proposer import project
+from sweeper.sweep.tracking import Tracker, default_uri
+
+GRACE = 12.0
+"""Seconds between a signal and the end of the process, whatever a worker is doing."""
+REFRESH = 5.0
+"""Seconds between two writings of the tables while trials run."""
+KEPT = 5
+"""Best trials whose checkpoints are kept when a sweep is complete, besides the baselines."""
+
+
+@dataclass(frozen=True)
+class How:
+    """Where and how loudly to run."""
+
+    inline: bool = False
+    address: str | None = None
+    json_lines: bool = False
+    tracking: str | None = None
+
+
+@dataclass
+class Tables:
+    """Keeps the Parquet tables no more than some seconds behind the ledger."""
+
+    ledger: Ledger
+    plan: Plan
+    written: float = 0.0
+
+    def observe(self, event: Event) -> None:
+        if time.monotonic() - self.written > REFRESH:
+            self.write()
+
+    def write(self) -> None:
+        write_tables(self.ledger, self.plan.folder, self.plan.protocol_hash)
+        self.written = time.monotonic()
+
+
+def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
+    """Run a sweep to its end, or until a signal. Returns the exit code, which is what the ledger says.
+
+    ``say`` is told, in lines, what is done. Raises LedgerError when another driver runs the sweep, and ClusterError.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with Ledger(plan.folder) as ledger, executor(plan, how, say) as runner:
+        plan.write()
+        shown = {**plan.plain(), "concurrency": runner.concurrency, "engine": runner.name}
+        tables = Tables(ledger, plan)
+        screen = view(shown, ledger, json_lines=how.json_lines)
+        tracker = Tracker(shown, ledger, plan.folder, how.tracking or default_uri(plan.folder))
+        sweep = Sweep(plan, ledger, [screen, tracker, tables])
+        try:
+            with signals(sweep, ledger, plan, urgent=how.inline) as caught:
+                runner.run(sweep)
+        finally:
+            screen.close()
+            for law, n in sweep.proposer.rejected.items():
+                ledger.count(f"rejected: {law}", n)
+            if sweep.complete:
+                prune(ledger, plan)
+            tables.write()
+            project(plan.space, ledger, plan.folder)
+            undelivered = tracker.close(deadline=5.0 if caught() else 60.0)
+        if sweep.exhausted:
+            say(f"no more trials: {sweep.exhausted}")
+        if undelivered:
+            say(f"MLflow has not received {undelivered} records; resume the sweep to send them")
+        return caught() or code(ledger)
+
+
+@contextlib.contextmanager
+def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
+    """What runs the trials: this process, or Ray."""
+    if how.inline:
+        say("running in this process, one trial at a time")
+        yield InlineExecutor()
+        return
+    from sweeper.sweep import tune
+
+    resources = plan.space.resources
+    with tune.cluster(how.address, resources.cpu) as found:
+        from sweeper.sweep.adapters import TuneExecutor
+
+        gpus = (1.0 if found.gpus else 0.0) if resources.gpu == "auto" else resources.gpu
+        room = found.cpus // resources.cpu
+        concurrency = max(1, min(room, int(found.gpus / gpus)) if gpus else room)
+        say(f"running on {found}; {concurrency} trials at a time")
+        yield TuneExecutor(concurrency, gpus)
+
+
+@contextlib.contextmanager
+def signals(
+    sweep: Sweep, ledger: Ledger, plan: Plan, *, urgent: bool
+) -> Iterator[Callable[[], int]]:
+    """Hear Ctrl-C and SIGTERM: stop cleanly, and in time. Yields what tells the exit code of a signal, or 0.
+
+    The first signal asks for an end; ``urgent`` interrupts this very thread, which is the one that trains. A second one,
+    or the end of the grace, leaves at once: what was committed is safe.
+    """
+    caught: list[int] = []
+
+    def leave() -> None:
+        print(resume_line(ledger, plan), file=sys.stderr, flush=True)
+        os._exit(128 + caught[0])
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        sweep.stopping.set()
+        if len(caught) > 1:
+            leave()
+        timer = threading.Timer(GRACE, leave)
+        timer.daemon = True
+        timer.start()
+        if urgent:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+        return
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield lambda: 128 + caught[0] if caught else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def resume_line(ledger: Ledger, plan: Plan) -> str:
+    done = sum(record.ended for record in ledger.records)
+    shown = os.path.relpath(plan.folder)
+    return f"interrupted: {done} of {plan.trials} trials have ended, nothing is lost; go on with\n  sweeper resume {shown}"
+
+
+def code(ledger: Ledger) -> int:
+    """The exit code of a sweep that was not interrupted."""
+    states = [record.state for record in ledger.records]
+    if not {"completed", "stopped"} & set(states):
+        return 1
+    return 3 if "failed" in states else 0
+
+
+def prune(ledger: Ledger, plan: Plan) -> None:
+    """Of a complete sweep keep the checkpoints of the best trials and the baselines."""
+    ranked = sorted(
+        (r for r in ledger.records if r.score is not None), key=lambda r: r.score or 0.0
+    )
+    kept = {r.number for r in ranked[:KEPT]} | {r.number for r in ledger.records if r.baseline}
+    for record in ledger.records:
+        if record.number not in kept:
+            for file in (plan.folder / "trials" / f"{record.number:05d}" / "checkpoints").glob("*"):
+                file.unlink(missing_ok=True)
+
+
+def followed(plan: Plan) -> Path:
+    """The results folder as a user would type it."""
+    return Path(os.path.relpath(plan.folder))

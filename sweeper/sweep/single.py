@@ -1,0 +1,118 @@
+"""One trial by itself, and samples from a trained one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from optuna import create_study
+from optuna.samplers import RandomSampler
+
+from sweeper.config import Misfit, Trial
+from sweeper.game import Context, Streams, derive
+from sweeper.ledger.ledger import Ledger
+from sweeper.space.holes import holes
+from sweeper.space.source import BadInput
+from sweeper.space.space import Baseline, SearchSpace
+from sweeper.sweep.plan import Progress, Settings, new_name, prepare
+from sweeper.trial.assemble import build
+from sweeper.trial.checkpoint import Checkpoints
+from sweeper.trial.evaluate import evaluating, sheet
+from sweeper.trial.loop import Diverged, open_store, train
+
+
+def single(
+    file: Path,
+    data: str | None,
+    overrides: tuple[str, ...],
+    sample: int | None,
+    out: Path,
+    progress: Progress,
+    *,
+    json_lines: bool,
+) -> Iterator[str]:
+    """Train one trial of a file in this process: a line a measurement."""
+    plan = prepare(Settings(file, data, overrides, out=out), progress)
+    trial = chosen(plan.space, sample)
+    folder = out / new_name(out, f"{plan.space.name}-trial")
+    folder.mkdir(parents=True)
+    (folder / "trial.json").write_text(json.dumps(trial.plain(), indent=2))
+    try:
+        for m in train(trial, plan.cache, folder, threads=plan.space.resources.cpu):
+            if json_lines:
+                yield json.dumps(
+                    {"schema": 1, "event": "measured", "metric": plan.metric, **m.plain()}
+                )
+                continue
+            held = f"  held out {m.heldout:.4g}" if m.heldout is not None else ""
+            losses = "  ".join(f"{name} {value:.3g}" for name, value in m.losses.items())
+            yield f"{m.images / 1000:>8.1f} kimg  {plan.metric} {m.score:.4g}  best {m.best:.4g}{held}  {losses}"
+    except Diverged as error:
+        yield (
+            json.dumps({"schema": 1, "event": "diverged", "reason": str(error)})
+            if json_lines
+            else f"diverged: {error}"
+        )
+    if not json_lines:
+        yield f"samples and checkpoints are in {folder}"
+
+
+def chosen(space: SearchSpace, sample: int | None) -> Trial:
+    """The plainest trial of a space, or its ``sample``-th random draw that fits."""
+    try:
+        if sample is None or not list(holes(space.tree)):
+            return space.baseline(Baseline("", {}))[1]
+    except Misfit as misfit:
+        raise BadInput(map(space.fault, misfit.problems)) from None
+    study, fitting = create_study(sampler=RandomSampler(seed=space.search.seed)), 0
+    while True:
+        try:
+            trial = space.sample(study.ask())
+        except Misfit:
+            continue
+        if fitting == sample:
+            return trial
+        fitting += 1
+
+
+def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) -> str:
+    """Write a sheet of samples from a trial's best generator. Raises BadInput when there is none."""
+    if not (folder / "ledger.sqlite").is_file():
+        raise BadInput([f"a results folder holds ledger.sqlite, but {folder} does not"])
+    ledger = Ledger(folder, write=False)
+    try:
+        scored = {r.number: r for r in ledger.records if r.score is not None}
+    finally:
+        ledger.close()
+    if not scored or (number is not None and number not in scored):
+        known = ", ".join(map(str, sorted(scored))) or "none"
+        raise BadInput([f"--trial is one that was measured ({known}), but got {number}"])
+    ranked = sorted(scored.values(), key=lambda r: (r.heldout is None, r.score))
+    record = scored[number] if number is not None else ranked[0]
+    state = Checkpoints(folder / "trials" / f"{record.number:05d}" / "checkpoints").load()
+    if state is None:
+        raise BadInput(
+            [
+                f"{record.name} has no checkpoint: of a complete sweep only the best trials keep theirs"
+            ]
+        )
+    image = sheet(
+        sampled(Trial.read(record.config), state, folder.resolve().parent / ".cache", n, seed)
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    image.save(output)
+    return f"wrote {n} samples of {record.name} ({record.score:.4g}) to {output}"
+
+
+@torch.no_grad()
+def sampled(trial: Trial, state: dict[str, Any], cache: Path, n: int, seed: int) -> torch.Tensor:
+    """Samples (n, *shape) of the generator that was best in a trial's checkpoint."""
+    generator = build(trial, open_store(trial.data, cache).meta.shape).generator
+    generator.load_state_dict(state["best_generator"])
+    prior = trial.prior.make()
+    z = prior(n, Streams(derive(seed, "generate"))["latents"])
+    with evaluating(generator):
+        return torch.cat([generator(chunk, Context()) for chunk in z.split(256)])
