@@ -27,14 +27,15 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where data sets are packed and feature extractors kept, once for all tests."""
     # Each training run collects garbage first. What the imports made, the compiler's behind the
     # first optimizer among them, need not be looked at every time.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0).step()
     gc.collect()
     gc.freeze()
-    return tmp_path_factory.mktemp("cache")
+    yield tmp_path_factory.mktemp("cache")
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
