@@ -248,7 +248,7 @@ def main() -> NoReturn:
 def refuse(error: Exception) -> int:
     """Tell of an error, and say which exit code it has."""
     kind = type(error).__name__
-    if kind == "BadInput":
+    if kind == "InputError":
         print(f"{error}\nnothing was started", file=sys.stderr)
         return 2
     if kind in ("LedgerError", "ClusterError", "UiError", "SpaceError"):

@@ -49,7 +49,7 @@ class Fault:
         return "\n".join(lines)
 
 
-class BadInput(ValueError):
+class InputError(ValueError):
     """What the user gave breaks one or more laws. Its text names every one of them, and where."""
 
     def __init__(self, faults: Iterable[Fault | str]) -> None:
@@ -77,12 +77,12 @@ class Source:
 
 def read(path: Path) -> Source:
     """A YAML file whose top is a mapping. YAML 1.2: ``1e-4`` is a number, ``on`` and ``no`` are names. Raises
-    BadInput."""
+    InputError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadInput(
+        raise InputError(
             [f"{path}:1:1: a search space is a YAML file, but it cannot be read: {reason}"]
         ) from None
     lines = text.splitlines()
@@ -91,12 +91,12 @@ def read(path: Path) -> Source:
     except MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         mark = _mark(path, lines, at.line if at else 0, at.column if at else 0)
-        raise BadInput([Fault(mark, Problem((), f"not valid YAML: {error.problem}"))]) from None
+        raise InputError([Fault(mark, Problem((), f"not valid YAML: {error.problem}"))]) from None
     except YAMLError as error:
-        raise BadInput([f"{path}:1:1: not valid YAML: {error}"]) from None
+        raise InputError([f"{path}:1:1: not valid YAML: {error}"]) from None
     if not isinstance(data, CommentedMap):
         law = f"a search space is a mapping, but got {type(data).__name__}"
-        raise BadInput([Fault(_mark(path, lines, 0, 0), Problem((), law))])
+        raise InputError([Fault(_mark(path, lines, 0, 0), Problem((), law))])
     marks: dict[Where, Mark] = {(): _mark(path, lines, 0, 0)}
 
     def plain(node: Any, where: Where) -> Any:
@@ -128,7 +128,7 @@ def parse_value(text: str) -> Any:
     try:
         return plain(YAML(typ="rt").load(text))
     except YAMLError as error:
-        raise BadInput([f"--set {text}: not valid YAML: {error}"]) from None
+        raise InputError([f"--set {text}: not valid YAML: {error}"]) from None
 
 
 def scalar(value: Any) -> Any:

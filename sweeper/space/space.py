@@ -18,7 +18,7 @@ from sweeper.space.compile import Compiler
 from sweeper.space.constraints import Constraint
 from sweeper.space.holes import Fixed, Ratio, Suggester, at, fill, holes, settle
 from sweeper.space.merge import merge, put
-from sweeper.space.source import BadInput, Fault, Mark, Source, parse_value, read
+from sweeper.space.source import InputError, Fault, Mark, Source, parse_value, read
 
 
 def fraction(value: Any) -> Any:
@@ -209,7 +209,7 @@ def load(
 ) -> SearchSpace:
     """Read a search space, with what it extends below it, the preset of its data between, and ``--set`` above.
 
-    Raises BadInput with every problem of the file.
+    Raises InputError with every problem of the file.
     """
     own = read(path)
     if "trial" not in own.tree and "loss" in own.tree:
@@ -237,7 +237,7 @@ def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, 
                 if found
                 else f"there is no {name} beside this file or among those that ship"
             )
-            raise BadInput([own.fault(Problem(("extends",), law, nearest(str(name), known)))])
+            raise InputError([own.fault(Problem(("extends",), law, nearest(str(name), known)))])
         below = _extended(read(found), found, None, (*seen, found.resolve()))
     for layer in filter(None, (preset, own)):
         below = Source(merge(below.tree, layer.tree), {**below.marks, **layer.marks})
@@ -252,7 +252,7 @@ def _overridden(source: Source, text: str) -> Source:
     name, equals, value = text.partition("=")
     mark = Mark(f"--set {text}", 1, 1)
     if not equals or not name:
-        raise BadInput([Fault(mark, Problem((), "an override is path=value"))])
+        raise InputError([Fault(mark, Problem((), "an override is path=value"))])
     keys: Where = tuple(name.strip().split("."))
     path = keys if keys[0] in Document.model_fields else ("trial", *keys)
     marks = {k: m for k, m in source.marks.items() if k[: len(path)] != path}
@@ -272,7 +272,7 @@ def _compile(source: Source, stem: str) -> SearchSpace:
         tree = _complete(tree, document, problems)
     constraints = _constraints(document, problems)
     if problems:
-        raise BadInput(
+        raise InputError(
             sorted(
                 map(source.fault, problems), key=lambda f: (f.mark.file, f.mark.line, f.mark.column)
             )
@@ -345,7 +345,7 @@ def _check(space: SearchSpace) -> None:
     for i, baseline in enumerate(space.baselines):
         faults += _baseline_faults(space, baseline, i, known)
     if faults:
-        raise BadInput(faults)
+        raise InputError(faults)
 
 
 def _baseline_faults(

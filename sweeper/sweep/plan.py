@@ -23,7 +23,7 @@ from sweeper.catalog.datasets.store import Store
 from sweeper.config import Misfit, Problem, Trial
 from sweeper.registry import nearest
 from sweeper.space.holes import Fixed, fill, settle
-from sweeper.space.source import BadInput, Source, read
+from sweeper.space.source import InputError, Source, read
 from sweeper.space.space import SearchSpace, load, shipped
 from sweeper.sweep.rungs import rungs_of
 from sweeper.trial.assemble import probe
@@ -148,7 +148,7 @@ def choose_data(name: str, start: Path) -> dict[str, Any]:
         return {"folder": {"path": str(path.resolve())}}
     known = [n for n in of.datasets if n not in ("folder", "packed")]
     hint = f"; did you mean {close!r}?" if (close := nearest(name, known)) else ""
-    raise BadInput(
+    raise InputError(
         [
             f"--data is {', '.join(known)}, a folder of images or a packed store, but got {name!r}{hint}"
         ]
@@ -165,7 +165,7 @@ def preset_of(data: Mapping[str, Any]) -> Source:
 def prepare(settings: Settings, progress: Progress = silent) -> Plan:
     """Resolve a sweep: pack the data, train the features, fit the reference, and see that draws fit.
 
-    Raises BadInput with everything that is wrong, before anything is started.
+    Raises InputError with everything that is wrong, before anything is started.
     """
     data = choose_data(settings.data or "digits", Path())
     preset = preset_of(data)
@@ -210,7 +210,7 @@ def open_data(space: SearchSpace, out: Path, progress: Progress) -> Store:
             trial.data, out / ".cache", lambda done, total: progress("packing images", done, total)
         )
     except (ValueError, OSError) as error:
-        raise BadInput([f"--data: {error}"]) from None
+        raise InputError([f"--data: {error}"]) from None
 
 
 def plainest(space: SearchSpace) -> Trial:
@@ -277,10 +277,10 @@ def resolve(
 
 
 def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Plan:
-    """The plan of a results folder, for going on with it. Raises BadInput when it is not one."""
+    """The plan of a results folder, for going on with it. Raises InputError when it is not one."""
     kept = folder / "sweep.json"
     if not kept.is_file():
-        raise BadInput(
+        raise InputError(
             [f"resume takes a results folder, which holds sweep.json, but {folder} does not"]
         )
     plain = json.loads(kept.read_text())
@@ -299,7 +299,7 @@ def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Pla
     if plan.protocol_hash != plain["protocol_hash"]:
         was, now = plain["protocol"], plan.protocol
         changed = ", ".join(k for k in now if was.get(k) != now[k])
-        raise BadInput(
+        raise InputError(
             [f"{folder}: a sweep has one evaluation protocol, but {changed} changed since it began"]
         )
     return plan
@@ -312,7 +312,7 @@ def check_writable(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise BadInput(
+        raise InputError(
             [f"--out is a folder that can be written to, but {out}: {error.strerror}"]
         ) from None
 
@@ -320,7 +320,7 @@ def check_writable(out: Path) -> None:
 def new_name(out: Path, wanted: str) -> str:
     """The name, or the first of name-2, name-3, … that no folder has."""
     if not wanted or wanted != Path(wanted).name or wanted.startswith("."):
-        raise BadInput([f"a sweep's name is the name of a folder, but got {wanted!r}"])
+        raise InputError([f"a sweep's name is the name of a folder, but got {wanted!r}"])
     numbered = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, 100_000))
     return next(name for name in numbered if not (out / name).exists())
 
@@ -337,7 +337,7 @@ def describe_preset(preset: Source) -> list[str]:
 
 
 def check_draws(plan: Plan) -> dict[str, int]:
-    """Try many draws: how often each law was broken. Raises BadInput when none of them fits."""
+    """Try many draws: how often each law was broken. Raises InputError when none of them fits."""
     study, broken, misfits = (
         create_study(sampler=RandomSampler(seed=0)),
         dict[str, int](),
@@ -356,7 +356,7 @@ def check_draws(plan: Plan) -> dict[str, int]:
                 misfits.append(problem)
     if not fitting:
         every = {problem.law: problem for problem in reversed(misfits)}
-        raise BadInput(
+        raise InputError(
             [
                 f"none of {DRAWS} draws from this space fits together:",
                 *(

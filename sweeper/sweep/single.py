@@ -15,7 +15,7 @@ from sweeper.config import Misfit, Trial
 from sweeper.game import Context, Streams, derive
 from sweeper.ledger.ledger import Ledger
 from sweeper.space.holes import holes
-from sweeper.space.source import BadInput
+from sweeper.space.source import InputError
 from sweeper.space.space import Baseline, SearchSpace
 from sweeper.sweep.plan import Progress, Settings, new_name, prepare
 from sweeper.trial.assemble import build
@@ -66,7 +66,7 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
         if sample is None or not list(holes(space.tree)):
             return space.baseline(Baseline("", {}))[1]
     except Misfit as misfit:
-        raise BadInput(map(space.fault, misfit.problems)) from None
+        raise InputError(map(space.fault, misfit.problems)) from None
     study, fitting = create_study(sampler=RandomSampler(seed=space.search.seed)), 0
     while True:
         try:
@@ -79,9 +79,9 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
 
 
 def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) -> str:
-    """Write a sheet of samples from a trial's best generator. Raises BadInput when there is none."""
+    """Write a sheet of samples from a trial's best generator. Raises InputError when there is none."""
     if not (folder / "ledger.sqlite").is_file():
-        raise BadInput([f"a results folder holds ledger.sqlite, but {folder} does not"])
+        raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
     ledger = Ledger(folder, write=False)
     try:
         scored = {r.number: r for r in ledger.records if r.score is not None}
@@ -89,12 +89,12 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
         ledger.close()
     if not scored or (number is not None and number not in scored):
         known = ", ".join(map(str, sorted(scored))) or "none"
-        raise BadInput([f"--trial is one that was measured ({known}), but got {number}"])
+        raise InputError([f"--trial is one that was measured ({known}), but got {number}"])
     ranked = sorted(scored.values(), key=lambda r: (r.heldout is None, r.score))
     record = scored[number] if number is not None else ranked[0]
     state = Checkpoints(folder / "trials" / f"{record.number:05d}" / "checkpoints").load()
     if state is None:
-        raise BadInput(
+        raise InputError(
             [
                 f"{record.name} has no checkpoint: of a complete sweep only the best trials keep theirs"
             ]
