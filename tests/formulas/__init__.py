@@ -1,0 +1,1 @@
+"""Closed forms: what each technique computes, worked out by hand."""

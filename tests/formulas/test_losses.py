@@ -1,0 +1,126 @@
+"""Losses, at scores whose payoffs can be worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import binary_cross_entropy_with_logits as bce
+
+from formulas.games import scores
+from sweeper.catalog.families import losses
+from sweeper.game import Scores
+
+REAL, FAKE = [2.0, 0.5], [-3.0, 0.25]
+some = st.lists(st.floats(-20, 20), min_size=1, max_size=8)
+
+
+def slope(loss: torch.Tensor, of: torch.Tensor) -> torch.Tensor:
+    return torch.autograd.grad(loss, of)[0]
+
+
+@given(real=some, fake=some)
+def test_non_saturating_is_binary_cross_entropy(real: list[float], fake: list[float]) -> None:
+    loss, said = losses["non_saturating"].make(), scores(real, fake)
+    expected = bce(said.real, torch.ones(len(real)).double()) + bce(
+        said.fake, torch.zeros(len(fake)).double()
+    )
+    torch.testing.assert_close(loss.discriminator(said), expected)
+    torch.testing.assert_close(loss.generator(said), bce(said.fake, torch.ones(len(fake)).double()))
+
+
+@given(fake=some)
+def test_non_saturating_slope_for_g_is_sigmoid_minus_one(fake: list[float]) -> None:
+    said = scores([0.0], fake)
+    gradient = slope(losses["non_saturating"].make().generator(said), said.fake)
+    torch.testing.assert_close(gradient * len(fake), said.fake.sigmoid() - 1)
+
+
+def test_non_saturating_at_equilibrium() -> None:
+    loss, said = losses["non_saturating"].make(), scores([0.0], [0.0])
+    assert float(loss.discriminator(said)) == pytest.approx(2 * math.log(2), rel=1e-12)
+    assert float(loss.generator(said)) == pytest.approx(math.log(2), rel=1e-12)
+
+
+def test_hinge() -> None:
+    loss, said = losses["hinge"].make(), scores(REAL, FAKE)
+    assert float(loss.discriminator(said)) == 0.875
+    assert float(loss.generator(said)) == 1.375
+    assert float(loss.discriminator(scores([0.0], [0.0]))) == 2
+
+
+@given(real=some, fake=some)
+def test_hinge_is_the_mirrored_form_at_minus_d(real: list[float], fake: list[float]) -> None:
+    said = scores(real, fake)
+    mirrored = (1 + -said.real).relu().mean() + (1 - -said.fake).relu().mean()
+    torch.testing.assert_close(losses["hinge"].make().discriminator(said), mirrored)
+
+
+@given(real=some, fake=some, margin=st.floats(0.5, 2))
+def test_hinge_with_a_margin_is_the_hinge_at_another_scale(
+    real: list[float], fake: list[float], margin: float
+) -> None:
+    said = scores([margin * r for r in real], [margin * f for f in fake])
+    wide, unit = losses["hinge"].make(margin=margin), losses["hinge"].make()
+    torch.testing.assert_close(
+        wide.discriminator(said), margin * unit.discriminator(scores(real, fake))
+    )
+
+
+@pytest.mark.parametrize("shift", [-3.0, 0.5])
+def test_wasserstein_of_a_linear_critic(shift: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    w = torch.randn(5, generator=generator, dtype=torch.float64)
+    x = torch.randn(64, 5, generator=generator, dtype=torch.float64)
+    y = 2 + torch.randn(64, 5, generator=generator, dtype=torch.float64)
+    loss = losses["wasserstein"].make()
+    said = scores((x @ w).tolist(), (y @ w).tolist())
+    torch.testing.assert_close(loss.discriminator(said), w @ (y.mean(0) - x.mean(0)))
+    torch.testing.assert_close(loss.generator(said), -w @ y.mean(0))
+    # Only differences of scores mean anything to D.
+    moved = scores((x @ w + shift).tolist(), (y @ w + shift).tolist())
+    torch.testing.assert_close(loss.discriminator(moved), loss.discriminator(said))
+    torch.testing.assert_close(loss.generator(moved), loss.generator(said) - shift)
+
+
+def test_least_squares() -> None:
+    loss, said = losses["least_squares"].make(), scores(REAL, FAKE)
+    assert float(loss.discriminator(said)) == 0.5 * 0.625 + 0.5 * 4.53125
+    assert float(loss.generator(said)) == ((-4) ** 2 + 0.75**2) / 4
+    assert float(loss.discriminator(scores([0.5], [0.5]))) == 0.25
+
+
+def test_least_squares_with_the_pearson_coding() -> None:
+    loss, said = losses["least_squares"].make(coding="pearson"), scores(REAL, FAKE)
+    assert float(loss.discriminator(said)) == (1 + 0.25) / 4 + (4 + 1.5625) / 4
+    assert float(loss.generator(said)) == (9 + 0.0625) / 4
+
+
+@pytest.mark.parametrize(
+    ("coding", "fake_code", "real_code"), [("zero_one", 0, 1), ("pearson", -1, 1)]
+)
+def test_smoothing_moves_the_real_code_alone(coding: str, fake_code: int, real_code: int) -> None:
+    said = scores(REAL, FAKE, targets=lambda t, side: 0.9 * t if side == "real" else t)
+    smoothed = fake_code + 0.9 * (real_code - fake_code)
+    expected = (
+        (said.real - smoothed).square().mean() + (said.fake - fake_code).square().mean()
+    ) / 2
+    loss = losses["least_squares"].make(coding=coding).discriminator(said)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("name", losses)
+def test_g_never_has_real_examples_scored(name: str) -> None:
+    def score(batch: object) -> object:
+        raise AssertionError("a real batch was scored")
+
+    said = scores([0.0], FAKE)
+    lazy = Scores(
+        lambda b: said.score(b) if b is said.fake_batch else score(b),
+        said.real_batch,
+        said.fake_batch,
+    )  # type: ignore[arg-type, return-value]
+    assert losses[name].make().generator(lazy).isfinite()
