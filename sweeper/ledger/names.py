@@ -12,6 +12,8 @@ SIDES = {"generator": "g", "discriminator": "d"}
 COMMON = {"normalization": "norm", "activation": "act", "architecture": "arch"}
 """Last parts that have a shorter name in the field."""
 
+RATIO = ".ratio"
+
 VAGUE = frozenset({"size", "weight", "every", "name", "value"})
 """Last parts that say nothing without their owner: ``batch.size``, ``r1_penalty.every``."""
 
@@ -37,9 +39,11 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 def _spellings(name: str) -> list[str]:
     """Spellings of a dotted name, shortest first; the last is the name itself."""
-    first, *rest = name.split(".")
+    # A searched ratio stands behind the player's mark, as its value does in papers: lr_d.ratio.
+    path, ratio = (name[: -len(RATIO)], RATIO) if name.endswith(RATIO) else (name, "")
+    first, *rest = path.split(".")
     side = SIDES.get(first) if rest else None
-    parts, suffix = (rest, f"_{side}") if side else ([first, *rest], "")
+    parts, suffix = (rest, f"_{side}{ratio}") if side else ([first, *rest], ratio)
     leaf = COMMON.get(parts[-1], parts[-1])
     spellings = [
         ".".join([*parts[-n:-1], leaf]) + suffix
@@ -63,12 +67,15 @@ def format_value(value: object) -> str:
 
 
 def format_score(value: float | None) -> str:
-    """A score to about three digits, which is what an evaluation of this size can tell apart."""
+    """A score to three digits, which is what an evaluation of this size can tell apart: ``4.21``,
+    ``42.1``, ``1,350``."""
     if value is None:
         return "–"
-    if not math.isfinite(value) or abs(value) >= 1e5:
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    if abs(value) >= 1e6:
         return f"{value:.1e}"
-    return f"{value:.{1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3}f}"
+    return f"{value:,.{min(max(2 - math.floor(math.log10(abs(value))), 0), 6)}f}"
 
 
 def _format_float(value: float) -> str:

@@ -19,6 +19,7 @@ PARTS = st.sampled_from(
         "norm",
         "normalization",
         "x",
+        "ratio",
     ]
 )
 NAMES = st.lists(st.lists(PARTS, min_size=1, max_size=4).map(".".join), max_size=12)
@@ -53,6 +54,7 @@ def test_owners_are_added_only_where_needed() -> None:
         "regularizers.r1_penalty.every",
         "discriminator.normalization",
         "batch.size",
+        "discriminator.optimizer.adam.lr.ratio",
     ]
     assert list(short_names(names).values()) == [
         "adam.lr_g",
@@ -62,6 +64,7 @@ def test_owners_are_added_only_where_needed() -> None:
         "r1_penalty.every",
         "norm_d",
         "batch.size",
+        "lr_d.ratio",
     ]
 
 
@@ -87,7 +90,16 @@ def test_values_are_short(value: object, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(42.13, "42.1"), (7.891, "7.89"), (0.01234, "0.012"), (123456.0, "1.2e+05"), (None, "–")],
+    [
+        (42.13, "42.1"),
+        (7.891, "7.89"),
+        (0.01234, "0.0123"),
+        (1350.2, "1,350"),
+        (12345678.0, "1.2e+07"),
+        (0.0, "0"),
+        (float("inf"), "inf"),
+        (None, "–"),
+    ],
 )
 def test_scores_have_about_three_digits(value: float | None, text: str) -> None:
     assert format_score(value) == text
