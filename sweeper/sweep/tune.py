@@ -30,6 +30,7 @@ TUNE = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+SHORT = 24
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -84,7 +85,8 @@ def local_ray(threads: int) -> Iterator[Cluster]:
     import ray
 
     # Unix sockets have short names, so the folder's path must be short too.
-    folder = tempfile.mkdtemp(prefix="swp-", dir="/tmp" if Path("/tmp").is_dir() else None)
+    system = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="swp-", dir=system if len(system) <= SHORT else "/tmp")
     try:
         ray.init(
             address="local",
@@ -121,12 +123,16 @@ def running_head() -> str | None:
 def check_address(address: str) -> None:
     """Refuse at once what Ray would wait minutes for."""
     if "://" in address:
-        raise ClusterError(f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}")
+        raise ClusterError(
+            f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}"
+        )
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise ClusterError(f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}")
+        raise ClusterError(
+            f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=3).close()
     except OSError as error:

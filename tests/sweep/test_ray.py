@@ -1,0 +1,238 @@
+"""A real local Ray: the same sweep, killed and resumed, interrupted, and listening to nobody else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from sweeper.ledger.ledger import Ledger, Record
+
+from tests.sweep.plans import SMALL, SPACES
+
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
+
+PATIENCE = 240.0
+SLOWER = [o for o in SMALL if not o.startswith("budget")] + ["budget.max=4.5", "batch.size=4"]
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A system temp folder of our own, short enough for Ray's sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="swt-", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+class Command:
+    """``sweeper`` as a user starts it, in a process group of its own."""
+
+    def __init__(self, temporary: Path, *words: str | Path) -> None:
+        environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
+            environment.pop(name, None)
+        self.output = temporary / f"output-{time.monotonic_ns()}"
+        with self.output.open("w") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sweeper.cli", *map(str, words)],
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def text(self) -> str:
+        return self.output.read_text()
+
+    def wait(self) -> int:
+        return self.process.wait(PATIENCE)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+
+
+@pytest.fixture
+def command(temporary: Path) -> Iterator[Callable[..., Command]]:
+    started: list[Command] = []
+
+    def start(*words: str | Path) -> Command:
+        started.append(Command(temporary, *words))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.end()
+
+
+def run(command: Callable[..., Command], out: Path, trials: int, *words: str) -> Command:
+    overrides = [word for override in SLOWER for word in ("--set", override)]
+    space = SPACES / "ttur.yaml"
+    return command(
+        "run", space, "--out", out, "--trials", str(trials), "--address", "local", *overrides, *words
+    )
+
+
+def records(folder: Path) -> list[Record]:
+    if not (folder / "ledger.sqlite").exists():
+        return []
+    try:
+        ledger = Ledger(folder, write=False)
+    except (sqlite3.Error, RuntimeError):
+        return []
+    try:
+        return ledger.records
+    finally:
+        ledger.close()
+
+
+def until(condition: Callable[[], bool], running: Command) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert running.process.poll() is None, running.text()
+        assert time.monotonic() < deadline, running.text()
+        time.sleep(0.05)
+
+
+def test_killed_and_resumed(command: Callable[..., Command], tmp_path: Path) -> None:
+    """SIGKILL with two trials finished and one past its first checkpoint: nothing lost, nothing twice."""
+    folder, first = tmp_path / "ttur", run(command, tmp_path, 8)
+
+    def due() -> bool:
+        found = records(folder)
+        cut = [r for r in found if r.state == "running" and len(r.measured) >= 1]
+        return sum(r.ended for r in found) >= 2 and bool(cut)
+
+    until(due, first)
+    os.kill(first.process.pid, signal.SIGKILL)
+    first.process.wait()
+    before = {r.number: r for r in records(folder)}
+    second = command("resume", folder, "--address", "local")
+    assert second.wait() == 0, second.text()
+    after = {r.number: r for r in records(folder)}
+    assert sorted(after) == list(range(8))
+    assert len({str(r.params) for r in after.values()}) == 8
+    assert all(r.ended for r in after.values())
+    for number, record in before.items():
+        if record.ended:
+            assert after[number].events == record.events
+        else:
+            redone = after[number].events[len(record.events) :]
+            assert after[number].events[: len(record.events)] == record.events
+            steps = [e.step for e in after[number].measured]
+            assert steps == sorted(set(steps))
+            assert redone[0].kind == "started"
+            assert redone[0].step == record.step
+    continued = [after[n] for n, r in before.items() if not r.ended and r.measured]
+    assert continued
+    states = studied(folder)
+    assert len(states) == 8
+    assert "RUNNING" not in states
+    assert tracked(tmp_path / "mlflow.db") == [f"{n}" for n in range(8)]
+
+
+def studied(folder: Path) -> list[str]:
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}")
+    states = [
+        t.state.name for t in optuna.load_study(study_name=folder.name, storage=storage).trials
+    ]
+    storage.engine.dispose()
+    return states
+
+
+def tracked(database: Path) -> list[str]:
+    """The trials that MLflow has runs of, one entry a run."""
+    connection = sqlite3.connect(database)
+    try:
+        found = connection.execute("SELECT value FROM tags WHERE key = 'sweeper.trial'").fetchall()
+    finally:
+        connection.close()
+    return sorted((value for (value,) in found), key=int)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(
+    command: Callable[..., Command],
+    tmp_path: Path,
+    temporary: Path,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    running = run(command, tmp_path, 8)
+    until(lambda: any(r.measured for r in records(tmp_path / "ttur")), running)
+    start = time.monotonic()
+    os.kill(running.process.pid, number)
+    assert running.wait() == code, running.text()
+    assert time.monotonic() - start < 30  # fifteen on a machine that does nothing else
+    assert "sweeper resume" in running.text()
+    assert "Traceback" not in running.text()
+    assert not any(r.state == "failed" for r in records(tmp_path / "ttur"))
+    assert list(temporary.glob("swp-*")) == []
+
+
+def test_a_killed_worker_is_replaced(command: Callable[..., Command], tmp_path: Path) -> None:
+    running = run(command, tmp_path, 3)
+    until(lambda: any(r.measured for r in records(tmp_path / "ttur")), running)
+    workers = pids("ray::", running.process.pid)
+    assert workers
+    os.kill(workers[0], signal.SIGKILL)
+    assert running.wait() == 0, running.text()
+    found = records(tmp_path / "ttur")
+    assert all(r.state in ("completed", "stopped") for r in found)
+    assert sum(r.lost for r in found) >= 1
+
+
+def test_a_local_ray_listens_on_loopback_alone(
+    command: Callable[..., Command], tmp_path: Path
+) -> None:
+    running = run(command, tmp_path, 2)
+    until(lambda: any(r.measured for r in records(tmp_path / "ttur")), running)
+    group = {running.process.pid, *pids("", running.process.pid)}
+    listening = {address for pid in group for address in sockets(pid)}
+    assert listening
+    assert all(address.startswith("0100007F") or set(address) <= {"0", "1"} for address in listening)
+    assert "00000000" not in listening
+    assert running.wait() == 0, running.text()
+
+
+def pids(name: str, session: int) -> list[int]:
+    """The live processes of a session whose command begins with a name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            of = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
+        except (OSError, IndexError):
+            continue
+        if of == session and command.startswith(name) and "IDLE" not in command:
+            found.append(int(folder.name))
+    return found
+
+
+def sockets(pid: int) -> set[str]:
+    """The addresses, in hexadecimal, on which a process listens for TCP."""
+    inodes = set()
+    try:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(link)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    except OSError:
+        return set()
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A" and columns[9] in inodes:
+                found.add(columns[1].partition(":")[0])
+    return found
