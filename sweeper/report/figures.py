@@ -11,6 +11,7 @@ import html
 import io
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from sweeper.report import text
-from sweeper.report.ranking import STATES, Row, Sweep, baselines, best, ranking, value_of
+from sweeper.report.ranking import (
+    STATES,
+    Row,
+    Sweep,
+    baselines,
+    best,
+    compute_share,
+    ranking,
+    value_of,
+)
 
 INK, MUTED, RULE, PAPER = "#202124", "#5f6368", "#dadce0", "#fffffe"
 BEST, GOOD, BASE = "#d55e00", "#0072b2", "#117755"
@@ -129,13 +139,12 @@ def parameter(sweep: Sweep, spec: Row, label: str, width: int = 330, height: int
     rows = [t for t in ranking(sweep.trials) if value_of(t, name) is not None]
     rows = thinned(rows, POINTS)
     places, tilted = _places(spec, [value_of(trial, name) for trial in rows])
-    margins = Margins(bottom=84 if tilted else 42)
+    margins = Margins(bottom=78 if tilted else 26)
     with _figure(f"parameter {name}", width, height, margins) as (figure, axes):
         for trial, x in reversed(list(zip(rows, places.at(rows), strict=True))):
             _point(axes, trial, x, trial is first)
         places.dress(axes)
         _score_axis(axes, [trial["score"] for trial in rows])
-        axes.set_xlabel("" if tilted else text.line(label, 40))
         axes.set_ylabel(text.line(sweep.plan.get("metric", "score"), 30))
         return _svg(figure, f"The score against {text.line(label)}")
 
@@ -152,19 +161,20 @@ def cost(sweep: Sweep, width: int = 780) -> str | None:
     with _figure(f"cost {width}", width, height, margins) as (figure, axes):
         _bars(axes, spent, full)
         total = sum(spent.values())
-        said = f"trained: {text.kimg(1000 * total)} kimg, {text.percent(total / full)}"
+        said = f"trained: {text.kimg(1000 * total)} kimg, {text.percent(compute_share(sweep))}"
         axes.text(0, 1.5, said, va="bottom", weight="bold")
         everything = f"every trial to the end: {text.kimg(1000 * full)} kimg"
         axes.text(full, 1.5, everything, va="bottom", ha="right", color=MUTED)
-        axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(-0.01, 0.02),
-            ncols=5 if width > 500 else 3,
-            frameon=False,
-            handlelength=0.8,
-            handleheight=0.8,
-            columnspacing=1.4,
-        )
+        if total:
+            axes.legend(
+                loc="upper left",
+                bbox_to_anchor=(-0.01, 0.02),
+                ncols=5 if width > 500 else 3,
+                frameon=False,
+                handlelength=0.8,
+                handleheight=0.8,
+                columnspacing=1.4,
+            )
         return _svg(figure, f"{said} of training every trial to the end")
 
 
@@ -236,18 +246,17 @@ def _rungs(axes: Axes, sweep: Sweep) -> None:
 def _name_ends(axes: Axes, sweep: Sweep, trials: Sequence[Row]) -> None:
     """Names beside the ends of curves, moved apart where they would lie on each other."""
     ends = sorted((sweep.measured(t)[-1]["score"], i) for i, t in enumerate(trials))
-    low, high = axes.transAxes.transform([(0, 0), (0, 1)])[:, 1]
-    gap = 26 * (high - low) / max(1.0, axes.bbox.height)
     heights = [float(axes.transData.transform((0, score))[1]) for score, _ in ends]
     for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + 0.75 * gap * 1.1)
+        heights[i] = max(heights[i], heights[i - 1] + 34)
     to_data = axes.transAxes.inverted()
-    wide = axes.get_position().x1 < 0.83 and axes.figure.bbox.width > 400
+    wide = axes.figure.bbox.width > 500
     for (_, i), at in zip(ends, heights, strict=True):
         trial = trials[i]
         name = trial["baseline"] if trial["baseline"] is not None else f"{trial['name']}, best"
+        lines = textwrap.wrap(text.line(name), 19 if wide else 12, max_lines=2, placeholder="…")
         axes.annotate(
-            f"{text.line(name, 20 if wide else 14)}\n{text.score(trial['score'])}",
+            "\n".join([*lines, text.score(trial["score"])]),
             (1, float(to_data.transform((0, at))[1])),
             (7, 0),
             xycoords="axes fraction",
@@ -264,7 +273,7 @@ def _point(axes: Axes, trial: Row, x: float, first: bool) -> None:
     colour = _pen(trial, first)[0]
     full = trial["state"] == "completed"
     mark = "D" if trial["baseline"] is not None else "*" if first else "o"
-    size = 11 if mark == "*" else 6 if mark == "D" else 4.5
+    size = 11 if mark == "*" else 6 if mark == "D" else 5.5 if full else 4.5
     axes.plot(
         x,
         trial["score"],
@@ -340,10 +349,12 @@ def _score_axis(axes: Axes, scores: Sequence[float]) -> None:
 def _log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis whose few ticks are written as plain numbers."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = min(values), max(values)
+    # One absurd value must not be able to break the page: what is beyond all reason is cut off.
+    low, high = (min(max(v, 1e-30), 1e30) for v in (min(values), max(values)))
     room = max(high / low, 1.2) ** 0.06
     low, high = low / room, high * room
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (low, high)})
+    axes.set(**{f"{which}lim": (low, high)})  # first, or the scale would look for limits itself
+    axes.set(**{f"{which}scale": "log"})
     axis.set_major_locator(FixedLocator(_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: text.value(float(v))))

@@ -77,7 +77,7 @@ def render(sweep: Sweep) -> str:
 
 
 def _context(sweep: Sweep) -> dict[str, Any]:
-    names = short_names(spec["name"] for spec in sweep.parameters)
+    names = short_names([spec["name"] for spec in sweep.parameters])
     found = answer(sweep)
     compared = [*found.top, *([found.baseline] if found.baseline else [])]
     broken = [t for t in sweep.trials if t["state"] in ("diverged", "failed")]
@@ -194,6 +194,7 @@ def _parameters(sweep: Sweep, names: Mapping[str, str]) -> list[Row]:
     return [
         {
             "name": spec["name"],
+            "label": names[spec["name"]],
             "figure": Markup(figures.parameter(sweep, spec, names[spec["name"]])),
         }
         for spec in sweep.parameters[:PARAMETERS]

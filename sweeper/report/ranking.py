@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from sweeper.ledger.names import short_names as short_names
 from sweeper.report import text
 
 Row = dict[str, Any]
@@ -173,19 +174,6 @@ def sentences(sweep: Sweep) -> list[str]:
     return [sentence for sentence in said if sentence]
 
 
-def short_names(names: Iterable[str]) -> dict[str, str]:
-    """The shortest label for each parameter that no other could be meant by.
-
-    ``schedule.alternating_update.d_steps`` is ``d_steps``; of two learning rates, the one at
-    ``generator.optimizer.adam.lr`` is ``generator.lr``.
-    """
-    forms = {name: _forms(name) for name in names}
-    claims = Counter(form for own in forms.values() for form in own)
-    return {
-        name: next((form for form in own if claims[form] == 1), name) for name, own in forms.items()
-    }
-
-
 def value_of(trial: Row, name: str) -> Any:
     """A trial's value of a searched parameter; None where its branch was not chosen.
 
@@ -195,18 +183,6 @@ def value_of(trial: Row, name: str) -> Any:
     if drawn is not None or trial["baseline"] is None:
         return drawn
     return _at(json.loads(trial["config"] or "{}"), name.split("."))
-
-
-def _forms(name: str) -> list[str]:
-    """What a name could be shortened to, the shortest first: b, a.b; c, a.c, b.c, a.b.c; …"""
-    parts = name.split(".")
-    suffixes = [parts[-n:] for n in range(1, len(parts) + 1)]
-    headed = [[parts[0], *suffix] for suffix in suffixes[:-1]]
-    return list(
-        dict.fromkeys(
-            ".".join(p) for p in sorted(suffixes + headed, key=lambda p: (len(p), p[0] != parts[0]))
-        )
-    )
 
 
 def _at(tree: Any, path: Sequence[str]) -> Any:

@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sweeper.ledger.names import format_score as score
+
+__all__ = ["duration", "kimg", "line", "percent", "score", "value"]
+
 NONE = "–"
-
-
-def score(value: float | None) -> str:
-    """Three significant digits, never an exponent: 4.21, 13.5, 1,350."""
-    if value is None or not math.isfinite(value):
-        return NONE
-    digits = 2 - math.floor(math.log10(abs(value))) if value else 2
-    return f"{value:,.{min(max(digits, 0), 6)}f}"
 
 
 def value(of: Any, length: int = 60) -> str:
@@ -63,7 +59,7 @@ def duration(seconds: float | None) -> str:
     """The two largest units that matter: 41 s, 3 min 20 s, 5 h 12 min, 2 d 4 h."""
     if seconds is None or not math.isfinite(seconds):
         return NONE
-    if seconds < 10:
+    if 0 < seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     for size, unit, smaller, below in ((86400, "d", 3600, "h"), (3600, "h", 60, "min")):
