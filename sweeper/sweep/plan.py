@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from optuna import create_study
-from optuna.samplers import RandomSampler
 from ruamel.yaml import YAML
 
 import sweeper
@@ -25,6 +23,7 @@ from sweeper.registry import nearest
 from sweeper.space.holes import Fixed, fill, settle
 from sweeper.space.source import InputError, Source, read
 from sweeper.space.space import SearchSpace, load, shipped
+from sweeper.sweep.proposer import random_study
 from sweeper.sweep.rungs import rungs_of
 from sweeper.trial.assemble import probe
 from sweeper.trial.device import choose_device
@@ -339,7 +338,7 @@ def describe_preset(preset: Source) -> list[str]:
 def check_draws(plan: Plan) -> dict[str, int]:
     """Try many draws: how often each law was broken. Raises InputError when none of them fits."""
     study, broken, misfits = (
-        create_study(sampler=RandomSampler(seed=0)),
+        random_study(0),
         dict[str, int](),
         list[Problem](),
     )
@@ -371,7 +370,7 @@ def check_draws(plan: Plan) -> dict[str, int]:
 def some_draws(plan: Plan, n: int) -> Sequence[tuple[dict[str, Any], Trial]]:
     """Sample draws that fit, for a dry run."""
     study, found = (
-        create_study(sampler=RandomSampler(seed=plan.seed)),
+        random_study(plan.seed),
         list[tuple[dict[str, Any], Trial]](),
     )
     for _ in range(DRAWS):

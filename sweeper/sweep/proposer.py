@@ -73,10 +73,15 @@ class Proposer:
         return trial.model_copy(update={"seed": derive(self.seed, "trial", number) % (1 << 31)})
 
     def _study(self, records: Sequence[Record]) -> optuna.Study:
-        study = optuna.create_study(direction="minimize", sampler=RandomSampler(seed=0))
+        study = random_study(0)
         for record in shown(records):
             study.add_trial(frozen(self.space, record))
         return study
+
+
+def random_study(seed: int) -> optuna.Study:
+    """A study in memory that draws at random."""
+    return optuna.create_study(direction="minimize", sampler=RandomSampler(seed=seed))
 
 
 def sampler(method: str, seed: int) -> BaseSampler:

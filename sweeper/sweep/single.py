@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna import create_study
-from optuna.samplers import RandomSampler
 
 from sweeper.config import Misfit, Trial
 from sweeper.game import Context, Streams, derive
@@ -18,6 +16,7 @@ from sweeper.space.holes import holes
 from sweeper.space.source import InputError
 from sweeper.space.space import Baseline, SearchSpace
 from sweeper.sweep.plan import Progress, Settings, new_name, prepare
+from sweeper.sweep.proposer import random_study
 from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.evaluate import evaluating, sheet
@@ -67,7 +66,7 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
             return space.baseline(Baseline("", {}))[1]
     except Misfit as misfit:
         raise InputError(map(space.fault, misfit.problems)) from None
-    study, fitting = create_study(sampler=RandomSampler(seed=space.search.seed)), 0
+    study, fitting = random_study(space.search.seed), 0
     while True:
         try:
             trial = space.sample(study.ask())

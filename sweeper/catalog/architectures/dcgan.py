@@ -35,6 +35,8 @@ def doublings(shape: Sequence[int]) -> int:
 def gaussian(layer: nn.Module) -> nn.Module:
     """Weights from N(0, 0.02), the bias zero; done before a constraint reparametrises them."""
     for name, parameter in layer.named_parameters():
+        if parameter.is_meta:  # a probe, which has nothing to draw and should not wait for it
+            continue
         if name == "bias":
             parameter.zero_()
         else:
@@ -45,7 +47,8 @@ def gaussian(layer: nn.Module) -> nn.Module:
 @torch.no_grad()
 def near_one(norm: nn.Module) -> nn.Module:
     """The scale of a normalization from N(1, 0.02)."""
-    if isinstance(scale := getattr(norm, "weight", None), nn.Parameter):
+    scale = getattr(norm, "weight", None)
+    if isinstance(scale, nn.Parameter) and not scale.is_meta:
         scale.normal_(1.0, 0.02)
     return norm
 
