@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 import sweeper.catalog  # noqa: F401  (fills the registries)
 from sweeper.catalog import families as of
@@ -69,10 +70,13 @@ class Slot:
             return picks[0]
         if not picks and self.holds == "one or none":
             return None
+        raise PydanticCustomError("count", self.count(chosen))
+
+    def count(self, chosen: Mapping[str, Any]) -> str:
+        """The law that a wrong number of techniques breaks."""
+        wanted = "exactly one" if self.holds == "one" else "at most one"
         found = ", ".join(chosen) or "none"
-        raise PydanticCustomError(
-            "choose_one", f"{self.registry.family} here are exactly one, but got {found}"
-        )
+        return f"{wanted} of the {self.registry.family} stands here, but got {found}"
 
     def chosen(self, value: object) -> dict[str, Any]:
         """Technique to knobs, whichever way it was written: a name, a list of names, or a
@@ -82,28 +86,28 @@ class Slot:
                 return {}
             case str():
                 return {value: {}}
-            case list():
-                return {str(name): {} for name in value}
+            case list() if all(isinstance(name, str) for name in value):
+                return {name: {} for name in value}
             case Mapping():
                 return {
-                    str(name): knobs or {} for name, knobs in value.items() if knobs is not False
+                    str(name): {} if knobs is None or knobs is True else knobs
+                    for name, knobs in value.items()
+                    if knobs is not False
                 }
         raise PydanticCustomError(
             "technique",
-            f"a technique of {self.registry.family} is a name, or a name and its knobs, "
-            f"but got {value!r}",
+            "{family} are given by name, or as a name and its knobs, but got {got}",
+            {"family": self.registry.family, "got": show(value)},
         )
 
     def _pick(self, name: str, knobs: Any) -> Pick:
         if name not in self.registry:
-            raise PydanticCustomError("unknown", unknown(name, self.registry.family, self.registry))
+            raise Misfit([unknown(name, self.registry, (name,))])
         entry = self.registry[name]
         try:
-            return Pick(entry, entry.knobs.model_validate({} if knobs is True else knobs))
+            return Pick(entry, entry.knobs.model_validate(knobs))
         except ValidationError as error:
-            raise Misfit(
-                [Problem((name, *p.path), p.law, p.hint) for p in problems_of(error, entry.knobs)]
-            ) from None
+            raise Misfit(problems_of(error, entry.knobs, (name,))) from None
 
     def write(self, value: Pick | tuple[Pick, ...] | None) -> dict[str, Any] | None:
         if value is None:
@@ -119,9 +123,39 @@ class Slot:
         )
 
 
-def unknown(name: str, family: str, known: Mapping[str, Any] | list[str]) -> str:
-    """The law that an unknown name breaks."""
-    return f"{family} has no {name!r}; it has {', '.join(known)}"
+def unknown(name: str, registry: Registry[Any], path: Where) -> Problem:
+    """A name that a family does not have, and the one it most likely stands for."""
+    law = f"there is no {name!r} among the {registry.family}; there are {', '.join(registry)}"
+    return Problem(path, law, nearest(name, registry))
+
+
+def unknown_key(key: object, known: list[str], path: Where) -> Problem:
+    """A key that its place does not have, and the one it most likely stands for."""
+    law = f"there is no key {str(key)!r} here; there are {', '.join(known) or 'none'}"
+    return Problem(path, law, nearest(str(key), known))
+
+
+def show(value: object) -> str:
+    """A value as one would write it in YAML, on one line, and quoted where it is text."""
+    shown = repr(value) if isinstance(value, str) else _flow(value)
+    return shown if len(shown) <= 100 else f"{shown[:99]}…"
+
+
+def _flow(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float():
+            return re.sub(r"e([-+]?)0+", r"e\1", repr(value)).replace("e+", "e")
+        case str():
+            return value if re.fullmatch(r"[A-Za-z_][\w./-]*", value) else repr(value)
+        case Mapping():
+            return "{" + ", ".join(f"{key}: {_flow(child)}" for key, child in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value)
 
 
 class Data(BaseModel):
@@ -155,7 +189,7 @@ class Evaluation(Data):
 
     features: Literal["classifier", "random"] = "classifier"
     samples: Annotated[int, Ge(2)] = 1000
-    every_kimg: Annotated[float, Gt(0)] = 1.0
+    every_kimg: Annotated[float, Ge(0.001)] = 1.0
     seed: Annotated[int, Ge(0)] = 0
 
 
@@ -172,7 +206,7 @@ class Trial(Data):
     tricks: Annotated[tuple[Pick, ...], Slot(of.tricks, "many")] = ()
     schedule: Annotated[Pick, Slot(of.schedules)]
     batch: Batching = Batching()
-    horizon_kimg: Annotated[float, Gt(0), LogUniform(10, 10_000)]
+    horizon_kimg: Annotated[float, Ge(0.001), LogUniform(10, 10_000)]
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, Ge(0)] = 0
 
@@ -250,10 +284,10 @@ def _providers(tag: str) -> Iterator[str]:
 
 
 LAWS = {
-    "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
+    "greater_than": "must be greater than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
     "missing": "is required",
     "finite_number": "must be a finite number",
@@ -264,31 +298,45 @@ LAWS = {
     "float_type": "must be a number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "dict_type": "must be a mapping",
+    "list_type": "must be a list",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
-    "string_type": "must be a string",
+    "string_type": "must be text",
 }
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """What pydantic found, in our words."""
+def problems_of(
+    error: ValidationError, model: type[BaseModel], within: Where = ()
+) -> list[Problem]:
+    """What pydantic found in a part of a tree, in our words."""
     found = list[Problem]()
     for detail in error.errors(include_url=False):
-        path: Where = tuple(detail["loc"])
+        path: Where = (*within, *detail["loc"])
         inner = detail.get("ctx", {}).get("error")
         if isinstance(inner, Misfit):
             found += [Problem((*path, *p.path), p.law, p.hint) for p in inner.problems]
         elif detail["type"] == "extra_forbidden":
-            known = list(_at(model, path[:-1]).model_fields)
-            law = f"there is no key {path[-1]!r} here; there are {', '.join(known) or 'none'}"
-            found.append(Problem(path, law, nearest(str(path[-1]), known)))
-        elif detail["type"] in LAWS:
-            law = LAWS[detail["type"]].format(**detail.get("ctx", {}))
-            got = "" if detail["type"] == "missing" else f", but got {detail['input']!r}"
-            found.append(Problem(path, f"{path[-1]} {law}{got}"))
+            known = list(_at(model, detail["loc"][:-1]).model_fields)
+            found.append(unknown_key(path[-1], known, path))
         else:
-            found.append(Problem(path, detail["msg"]))
+            found.append(problem_of(detail, path))
     return found
+
+
+def problem_of(detail: ErrorDetails, path: Where) -> Problem:
+    """One value that pydantic refused, in our words."""
+    if detail["type"] not in LAWS:
+        return Problem(path, detail["msg"])
+    given, context = detail["input"], detail.get("ctx", {})
+    law = LAWS[detail["type"]].format(**context)
+    got = "" if detail["type"] == "missing" else f", but got {show(given)}"
+    if isinstance(given, str) and re.fullmatch(r"\d+:\d+", given):
+        got += ", which YAML reads as text: a ratio is two numbers, each with a key of its own"
+    hint = None
+    if detail["type"] == "literal_error":
+        hint = nearest(str(given), re.findall(r"'([^']*)'", context["expected"]))
+    return Problem(path, f"{path[-1] if path else 'this'} {law}{got}", hint)
 
 
 def _at(model: type[BaseModel], path: Where) -> type[BaseModel]:

@@ -100,9 +100,8 @@ class Training:
     def advance(self) -> Measurement:
         """Train up to the next evaluation and measure. Raises Diverged."""
         start, images = time.monotonic(), self.progress.images
-        losses = self._train_until(
-            (len(self.measurements) + 1) * round(self.trial.evaluation.every_kimg * 1000)
-        )
+        every = round(self.trial.evaluation.every_kimg * 1000)
+        losses = self._train_until((images // every + 1) * every)
         trained = time.monotonic() - start
         generator = self.gan.eval_generator()
         score = self.evaluator.score(generator, self.gan.prior)

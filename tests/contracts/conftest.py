@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from contracts.cases import Case, trial_with
 from sweeper.catalog.datasets.store import Example, pack
 from sweeper.config import Trial
 from sweeper.trial.loop import Training
+from tests.contracts.cases import Case, trial_with
 
 
 class LargeDigits:

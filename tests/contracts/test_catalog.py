@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from contracts.cases import CASES, ENTRIES, Case, every_case, every_entry
 from sweeper.config import Trial
 from sweeper.registry import Entry, Integers, LogUniform, Options, Recommended, Uniform
+from tests.contracts.cases import CASES, ENTRIES, Case, every_case, every_entry
 
 BIBLIOGRAPHY = files("sweeper.catalog").joinpath("papers.bib").read_text("utf-8")
 PAPERS = dict(re.findall(r"^@\w+\{(\w+),\n(.*?)^\}$", BIBLIOGRAPHY, re.MULTILINE | re.DOTALL))

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from contracts.cases import Case, every_case
-from contracts.same import differences
 from sweeper.config import Trial
 from sweeper.game import Player
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import Training
 from sweeper.trial.step import Round, play, play_round
+from tests.contracts.cases import Case, every_case
+from tests.contracts.same import differences
 
 TrialOf = Callable[[Case], Trial]
 Finished = Callable[[Case], dict[str, Any]]

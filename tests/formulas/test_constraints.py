@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from formulas.games import Linear, Point, draw, game, progress
 from sweeper.catalog.families import constraints, normalizations
 from sweeper.game import Context
 from sweeper.trial.step import play_round
+from tests.formulas.games import Linear, Point, draw, game, progress
 
 
 def layer(kind: type[nn.Module]) -> nn.Module:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from formulas.games import scores
 from sweeper.catalog.families import losses
 from sweeper.game import Scores
+from tests.formulas.games import scores
 
 REAL, FAKE = [2.0, 0.5], [-3.0, 0.25]
 some = st.lists(st.floats(-20, 20), min_size=1, max_size=8)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from formulas.games import Linear, Point, draw, game, progress, turn_of
 from sweeper.catalog.families import regularizers
 from sweeper.game import Batch, Output, Player
 from sweeper.trial.gan import Term
 from sweeper.trial.step import play_round
+from tests.formulas.games import Linear, Point, draw, game, progress, turn_of
 
 slopes = st.lists(st.floats(-3, 3), min_size=2, max_size=6).filter(
     lambda w: sum(v * v for v in w) > 1e-6

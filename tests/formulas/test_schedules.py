@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from formulas.games import Linear, Point, draw, game, progress
 from sweeper.catalog.families import schedules
 from sweeper.game import Move, Player, Progress
 from sweeper.trial.step import play_round
+from tests.formulas.games import Linear, Point, draw, game, progress
 
 ROUNDS = list(product((1, 2, 3), (1, 2), ("discriminator", "generator"), (False, True)))
 every_round = pytest.mark.parametrize(("d_steps", "g_steps", "first", "fresh"), ROUNDS)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from formulas.games import Linear, Point, draw, game, progress, scores
 from sweeper.catalog.families import losses, normalizations, tricks
 from sweeper.game import Batch, Context, Pair, Player, Tricks
 from sweeper.trial.step import play_round
+from tests.formulas.games import Linear, Point, draw, game, progress, scores
 
 
 def test_ema_by_its_closed_form() -> None:

@@ -84,7 +84,7 @@ class Folder:
                 image = ImageOps.exif_transpose(opened).convert(
                     "L" if self.channels == 1 else "RGB"
                 )
-        except OSError as error:
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"every image of a data folder can be read, but {file} cannot: {error}"
             ) from error

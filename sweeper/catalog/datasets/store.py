@@ -61,12 +61,20 @@ _in_memory: dict[tuple[int, str], Tensor] = {}
 
 
 class Store:
-    """A packed data set, read-only. The file is opened when it is first read, once per process."""
+    """A packed data set, read-only. The file is opened when it is first read, once per process.
+
+    Raises ValueError when there is none at the path.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        meta = json.loads((self.path / "meta.json").read_text())
-        self.meta = Meta(**meta | {"shape": tuple(meta["shape"])})
+        try:
+            meta = json.loads((self.path / "meta.json").read_text())
+            self.meta = Meta(**meta | {"shape": tuple(meta["shape"])})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"packed data has a meta.json that describes it, but {self.path}: {error!r}"
+            ) from error
 
     def __len__(self) -> int:
         return self.meta.length

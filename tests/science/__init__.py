@@ -1,0 +1,1 @@
+"""What theory says of the dynamics of a game."""
