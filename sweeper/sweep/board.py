@@ -1,0 +1,251 @@
+"""Where a sweep stands: its trials at a glance, the best of them, and the time left."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+
+from sweeper.ledger.ledger import ENDED, Event, Ledger, Record, State
+from sweeper.ledger.names import short_names
+
+COLOURS: dict[State, str] = {
+    "pending": "dim",
+    "running": "cyan",
+    "completed": "green",
+    "stopped": "dim",
+    "diverged": "yellow",
+    "failed": "red",
+}
+MARK = "◆"
+"""Stands beside a baseline everywhere."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A trial as the views show it."""
+
+    number: int
+    name: str
+    baseline: str | None
+    state: State
+    params: Mapping[str, Any]
+    step: int
+    score: float | None
+    heldout: float | None
+    values: tuple[float, ...]
+    seconds: float
+    rate: float | None
+    reason: str
+    at: float
+
+    @classmethod
+    def of(cls, record: Record) -> Row:
+        measured = record.measured
+        values = tuple(e.value for e in measured if e.value is not None and math.isfinite(e.value))
+        return cls(
+            number=record.number,
+            name=record.name,
+            baseline=record.baseline,
+            state=record.state,
+            params=record.params,
+            step=record.step,
+            score=min(values, default=None),
+            heldout=record.heldout,
+            values=values,
+            seconds=record.seconds,
+            rate=measured[-1].data.get("images_per_second") if measured else None,
+            reason=one_line(record.reason or ""),
+            at=record.events[-1].at if record.events else record.at,
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} {MARK}" if self.baseline is not None else self.name
+
+
+class Board:
+    """Every trial of a sweep, and what follows from them: the best, the work done, the time left.
+
+    A trial is read again only when something happened to it.
+    """
+
+    def __init__(self, plan: Mapping[str, Any], ledger: Ledger) -> None:
+        self.plan, self.ledger = plan, ledger
+        self.horizon = round(plan["horizon_kimg"] * 1000)
+        self.stages = [*plan["rungs"], self.horizon]
+        self.short = short_names([parameter["name"] for parameter in plan["parameters"]])
+        self.metric = str(plan["metric"])
+        self._rows = {record.number: Row.of(record) for record in ledger.records}
+        self._seen = {event.seq for event in ledger.events}
+        self._guard = threading.Lock()
+
+    def learn(self, event: Event) -> bool:
+        """Take in what an event changed; False when it was known, as a resumed trial's first
+        measurement is."""
+        with self._guard:
+            if event.seq in self._seen:
+                return False
+            self._seen.add(event.seq)
+            self._rows[event.trial] = Row.of(self.ledger[event.trial])
+            return True
+
+    @property
+    def rows(self) -> list[Row]:
+        """Every trial, by number."""
+        with self._guard:
+            return [self._rows[number] for number in sorted(self._rows)]
+
+    @property
+    def total(self) -> int:
+        return max(int(self.plan["trials"]), len(self._rows))
+
+    def __getitem__(self, trial: int) -> Row:
+        return self._rows[trial]
+
+    def passed(self, step: int) -> int:
+        """How many rungs lie at or below so many images; the horizon is the last one."""
+        return sum(stage <= step for stage in self.stages)
+
+    def newly_passed(self, event: Event) -> int | None:
+        """The rung that a measurement is the first of its trial to pass."""
+        if event.kind != "measured":
+            return None
+        earlier = [e.step for e in self.ledger[event.trial].measured if e.seq < event.seq]
+        passed = self.passed(event.step)
+        return passed if passed > self.passed(max(earlier, default=0)) else None
+
+    def best(self) -> Row | None:
+        return next(iter(ranked(self.rows)), None)
+
+    def share(self) -> float:
+        """The part of the work that is done: ended trials, and what the others trained so far."""
+        done = sum(1.0 if r.ended else min(r.step / self.horizon, 1.0) for r in self.rows)
+        return done / self.total if self.total else 1.0
+
+    def seconds_left(self, now: float) -> float | None:
+        """What is left at the cost so far and with as many stops as so far; None before there is
+        any cost to go by."""
+        rows, cost = self.rows, self._seconds_per_image()
+        if cost is None:
+            return None
+        odds = self._odds(rows)
+        under_way = [self.left_of(row, odds, now) or 0.0 for row in rows if not row.ended]
+        to_come = self.total - len(rows)
+        work = sum(under_way) + to_come * cost * self._images_left(0, odds)
+        workers = max(1, min(int(self.plan.get("concurrency", 1)), to_come + len(under_way)))
+        return max(work / workers, max(under_way, default=0.0))
+
+    def left_of(self, row: Row, odds: Sequence[float], now: float) -> float | None:
+        """The seconds that a trial is expected to take yet, given its odds at each rung."""
+        cost = row.seconds / row.step if row.step and row.seconds else self._seconds_per_image()
+        if cost is None:
+            return None
+        if row.baseline is not None:
+            odds = [1.0] * len(odds)
+        since = now - row.at if row.state == "running" else 0.0
+        return max(0.0, cost * self._images_left(row.step, odds) - since)
+
+    def _seconds_per_image(self) -> float | None:
+        rows = self.rows
+        images, seconds = sum(row.step for row in rows), sum(row.seconds for row in rows)
+        return seconds / images if images and seconds else None
+
+    def _odds(self, rows: Iterable[Row]) -> list[float]:
+        """The odds that a trial that comes to a rung comes to the next one as well, from the start
+        on. The early-stopping factor counts as one trial, so that there are odds from the first
+        minute on; trials under way count as going on, so that stops, which come early, are not
+        taken for the rule."""
+        searched = [row for row in rows if row.baseline is None]
+        odds = []
+        for k, (at, beyond) in enumerate(zip([0, *self.stages], self.stages, strict=False)):
+            reached = [row for row in searched if row.step >= at]
+            gone = sum(row.ended and row.step < beyond for row in reached)
+            first = 1.0 if k == 0 else 1 / self.plan["factor"]
+            odds.append((len(reached) - gone + first) / (len(reached) + 1))
+        return odds
+
+    def _images_left(self, step: int, odds: Sequence[float]) -> float:
+        """How many images a trial is expected to train from ``step`` on."""
+        images, chance = 0.0, 1.0
+        for at, stage, going_on in zip([0, *self.stages], self.stages, odds, strict=False):
+            if stage > step:
+                chance *= going_on if at >= step else 1.0
+                images += chance * (stage - max(step, at))
+        return images
+
+
+def ranked(rows: Iterable[Row]) -> list[Row]:
+    """The trials that count for something, best first: a diverged one does not, whatever it
+    scored."""
+    counted = [r for r in rows if r.score is not None and r.state not in ("diverged", "failed")]
+    return sorted(counted, key=lambda row: (row.score, row.number))
+
+
+def duration(seconds: float | None) -> str:
+    """``45s``, ``12m``, ``1h05m``, ``2d03h``; a dash when it is not known."""
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 59.5:
+        return f"{seconds:.0f}s"
+    if minutes < 60:
+        return f"{minutes}m"
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{hours // 24}d{hours % 24:02d}h"
+
+
+def one_line(text: str) -> str:
+    """Any text on one line without control sequences: Ray colours its errors."""
+    text = " ".join(text.split())
+    if text.isprintable():
+        return text
+    return "".join(c for c in Text.from_ansi(text).plain if c.isprintable())
+
+
+def kimg(images: float) -> str:
+    return f"{images / 1000:.1f}"
+
+
+def noun(count: int, name: str) -> str:
+    return f"{count} {name}" if count == 1 else f"{count} {name}s"
+
+
+def metric_title(metric: str) -> str:
+    """What heads a column of scores."""
+    return "FID" if metric.startswith("fid") else metric
+
+
+def size(shape: Sequence[int]) -> str:
+    """The shape of an example as one says it: 28×28, 64×64 in 3 channels, 2."""
+    match list(shape):
+        case [1, height, width]:
+            return f"{height}×{width}"
+        case [channels, height, width]:
+            return f"{height}×{width}×{channels}"
+    return "×".join(map(str, shape))
+
+
+def summary(plan: Mapping[str, Any]) -> list[str]:
+    """What a sweep is, in a few words each."""
+    data = plan["data"]
+    rungs = "/".join(f"{rung / 1000:g}" for rung in plan["rungs"])
+    asha = f"asha factor {plan['factor']}, rungs {rungs} of" if rungs else "no early stopping,"
+    words = [
+        f"{asha} {plan['horizon_kimg']:g} kimg",
+        f"{data['name']} {data['examples']:,} × {size(data['shape'])}",
+        str(plan["metric"]),
+    ]
+    if "concurrency" in plan:
+        engine = f" ({plan['engine']})" if "engine" in plan else ""
+        words.append(noun(int(plan["concurrency"]), "worker") + engine)
+    return words
