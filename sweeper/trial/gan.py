@@ -108,7 +108,12 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
     Copies stand in for the buffers meanwhile, since a graph that waits for its backward may hold the originals.
     """
     modules = [module for network in networks for module in network.modules()]
-    own = [(module, name, b) for module in modules for name, b in module._buffers.items() if b is not None]
+    own = [
+        (module, name, b)
+        for module in modules
+        for name, b in module._buffers.items()
+        if b is not None
+    ]
     for module, name, buffer in own:
         module._buffers[name] = buffer.clone()
     try:
