@@ -60,7 +60,7 @@ STATE_COLOURS = {
     "pending": RULE,
 }
 
-CURVES = 150  # more of them is a carpet that says nothing more
+CURVES = 80  # more of them is a carpet that says nothing more
 POINTS = 500
 
 STYLE = {
@@ -141,8 +141,7 @@ def parameter(sweep: Sweep, spec: Row, label: str, width: int = 330, height: int
     places, tilted = _places(spec, [value_of(trial, name) for trial in rows])
     margins = Margins(bottom=78 if tilted else 26)
     with _figure(f"parameter {name}", width, height, margins) as (figure, axes):
-        for trial, x in reversed(list(zip(rows, places.at(rows), strict=True))):
-            _point(axes, trial, x, trial is first)
+        _points(axes, rows, places.at(rows), first)
         places.dress(axes)
         _score_axis(axes, [trial["score"] for trial in rows])
         axes.set_ylabel(text.line(sweep.plan.get("metric", "score"), 30))
@@ -222,8 +221,8 @@ def _pen(trial: Row, first: bool) -> tuple[str, str, float, float]:
     if trial["baseline"] is not None:
         return BASE, "--", 1.8, 4
     if trial["state"] == "completed":
-        return GOOD, "-", 1.1, 3
-    return STATE_COLOURS[trial["state"]], "-", 0.9, 2
+        return GOOD, "-", 1.0, 3
+    return STATE_COLOURS[trial["state"]], "-", 0.8, 2
 
 
 def _rungs(axes: Axes, sweep: Sweep) -> None:
@@ -268,23 +267,24 @@ def _name_ends(axes: Axes, sweep: Sweep, trials: Sequence[Row]) -> None:
         )
 
 
-def _point(axes: Axes, trial: Row, x: float, first: bool) -> None:
+def _points(axes: Axes, rows: Sequence[Row], places: Sequence[float], first: Row | None) -> None:
     """Full where the trial went to the end, hollow where it was cut short."""
-    colour = _pen(trial, first)[0]
-    full = trial["state"] == "completed"
-    mark = "D" if trial["baseline"] is not None else "*" if first else "o"
-    size = 11 if mark == "*" else 6 if mark == "D" else 5.5 if full else 4.5
-    axes.plot(
-        x,
-        trial["score"],
-        mark,
-        ms=size,
-        mec=PAPER if full else colour,
-        mfc=colour if full else "none",
-        mew=0.5 if full else 0.9,
-        zorder=5 if first else 3 if full else 2,
-        clip_on=False,
-    )
+    alike: dict[tuple[str, str, bool], list[tuple[float, float]]] = {}
+    for trial, x in zip(rows, places, strict=True):
+        mark = "D" if trial["baseline"] is not None else "*" if trial is first else "o"
+        look = _pen(trial, trial is first)[0], mark, trial["state"] == "completed"
+        alike.setdefault(look, []).append((x, trial["score"]))
+    for (colour, mark, full), points in alike.items():
+        axes.plot(
+            *zip(*points, strict=True),
+            mark,
+            ms={"*": 11, "D": 6}.get(mark, 5.5 if full else 4.5),
+            mec=PAPER if full else colour,
+            mfc=colour if full else "none",
+            mew=0.5 if full else 0.9,
+            zorder=5 if mark != "o" else 3 if full else 2,
+            clip_on=False,
+        )
 
 
 class Scale:

@@ -131,8 +131,14 @@ def test_a_folder_without_a_plan_is_no_sweep(tmp_path: Path):
         load(tmp_path)
 
 
-def test_ranking_waits_for_no_drawing_library():
+def test_the_answer_waits_for_no_drawing_library(usual: Path):
     heavy = "{'matplotlib', 'jinja2', 'PIL', 'torch', 'ray', 'mlflow', 'optuna'}"
-    code = f"import sys, sweeper.report.ranking; print({heavy} & set(sys.modules) or 'light')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        "import sys, pathlib\n"
+        "from sweeper.report.ranking import load, sentences\n"
+        "assert sentences(load(pathlib.Path(sys.argv[1])))\n"
+        f"print({heavy} & set(sys.modules) or 'light')"
+    )
+    command = [sys.executable, "-c", code, str(usual)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
