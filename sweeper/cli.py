@@ -191,26 +191,26 @@ def ui(
 
 def sweep(plan: Plan, how: Any) -> None:
     """Drive a sweep, write its report, print its answer, and leave with its exit code."""
+    from rich.console import Console
+
     from sweeper.ledger.ledger import Ledger
     from sweeper.report.page import write_report
     from sweeper.sweep.drive import drive, followed, resume_line
-    from sweeper.sweep.live import show_answer
+    from sweeper.sweep.live import answer
 
     say = announce(quiet=how.json_lines)
-    say(
-        f"sweep {plan.name}: {plan.trials} trials of {plan.space.name} on {plan.store.meta.name}, in {followed(plan)}"
-    )
+    what = f"{plan.trials} trials of {plan.space.name} on {plan.store.meta.name}"
+    say(f"sweep {plan.name}: {what}, in {followed(plan)}")
     for line in plan.filled:
         say(f"  {line}  (from the data's preset)")
     code = drive(plan, how, say)
     write_report(plan.folder)
-    with_plan = plan.plain()
     ledger = Ledger(plan.folder, write=False)
     try:
         if code >= 128:
             say(resume_line(ledger, plan))
-        else:
-            show_answer(with_plan, ledger, followed(plan), json_lines=how.json_lines)
+        elif not how.json_lines:
+            Console().print(answer(plan.plain(), ledger, followed(plan)))
     finally:
         ledger.close()
     raise typer.Exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from pathlib import Path
@@ -20,7 +21,8 @@ WITH_TUNE = Path(".cache") / "tune"
 def trainable(config: dict[str, Any]) -> None:
     """One attempt at one trial, in a worker that is used again for the next."""
     for report in work(Job(**config["job"])):
-        tune.report(report)
+        # As one string: Tune flattens mappings and adds two dozen fields of its own.
+        tune.report({"report": json.dumps(report)})
 
 
 class Live:
@@ -40,7 +42,9 @@ class LedgerSearcher(Searcher):
             return {"job": job.plain()}
         return Searcher.FINISHED if Live.sweep.complete or Live.sweep.stopping.is_set() else None
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         job = Live.jobs.pop(trial_id, None)
         if job is None:
             return
@@ -63,7 +67,7 @@ class LedgerScheduler(FIFOScheduler):
         job = Live.jobs.get(trial.trial_id)
         if job is None:
             return str(TrialScheduler.STOP)
-        go_on = Live.sweep.report(job, result)
+        go_on = Live.sweep.report(job, json.loads(result["report"]))
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
 

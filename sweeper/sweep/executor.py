@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import traceback
@@ -81,6 +80,7 @@ class Sweep:
         self.rungs.replay(self.ledger.events, exempt)
         self.live: set[int] = set()
         self.exhausted: str | None = None
+        self.failed: set[str] = set()
         for record in self.ledger.records:
             self._close(record)
 
@@ -185,8 +185,11 @@ class Sweep:
         for listener in self.listeners:
             try:
                 listener.observe(event)
-            except Exception:  # a listener is a view of the sweep, and never ends it
-                log.exception("%s failed on %s", type(listener).__name__, json.dumps(event.kind))
+            except Exception as error:  # a listener is a view of the sweep, and never ends it
+                name = type(listener).__name__
+                if name not in self.failed:
+                    self.failed.add(name)
+                    log.warning("%s fails, and the sweep goes on: %r", name, error)
 
 
 class InlineExecutor:
