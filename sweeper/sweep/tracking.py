@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.ledger.ledger import Event, Ledger, Record
-from sweeper.ledger.names import format_value, short_names
+from sweeper.ledger.names import format_value
 from sweeper.sweep import views
 
 if TYPE_CHECKING:
@@ -168,30 +168,30 @@ class Tracker:
             )
 
     def _behind(self, closing: bool) -> list[Run]:
-        """The runs that MLflow does not have as the ledger has them.
+        """The runs that MLflow does not have as the ledger has them: the sweep's own, then trials.
 
-        What failed before comes after what did not, so that one bad run keeps none waiting; the
-        sweep itself comes last.
+        What failed before comes last, so that one bad run keeps no other waiting.
         """
         # Copied, because the driver goes on appending events.
         records = [replace(r, events=list(r.events)) for r in self.ledger.records]
         records = [record for record in records if record.events]
         if not records:
             return []
-        records.sort(key=lambda record: self._failures.get(str(record.number), 0))
-        trials = [
+        runs = [
             of_trial(self.plan, self.folder, record, closing)
             for record in records
             if self._told.get(str(record.number)) != _version(record, closing)
         ]
         sweep = of_sweep(self.plan, records, closing)
-        return trials + ([] if self._told.get(SWEEP) == sweep.version else [sweep])
+        if self._told.get(SWEEP) != sweep.version:
+            runs.insert(0, sweep)
+        return sorted(runs, key=lambda run: self._failures.get(run.key, 0))
 
     def _tell(self, closing: bool) -> None:
         client = self._client or self._connect()
         behind = self._behind(closing)
-        if behind and SWEEP not in self._ids:
-            self._open(client, behind[-1])
+        if SWEEP not in self._ids:  # it comes first, because the trials refer to it
+            behind.sort(key=lambda run: run.key != SWEEP)
         for run in behind:
             try:
                 self._deliver(client, run)
@@ -361,24 +361,26 @@ def of_sweep(plan: Mapping[str, Any], records: Sequence[Record], closing: bool) 
     )
 
 
-def column(parameter: Mapping[str, Any], value: Any) -> dict[str, str]:
-    """Write a parameter as MLflow's columns, the same type in every trial.
+def columns(parameter: Mapping[str, Any], short: str, value: Any) -> dict[str, str]:
+    """Write a parameter as MLflow's columns: by its name, by its short name and, maybe, its log.
 
-    MLflow's parallel plot drops a run that lacks a value, or has a word on an axis of numbers. So
-    a parameter that a trial does not have is a number below its range: 0 where the range starts
-    above 0, else a tenth of the range below it. On a log axis it is one decade below the range.
+    A column has the same type in every trial, because MLflow's parallel plot drops a run that lacks
+    a value, or has a word on an axis of numbers. So a parameter that a trial does not have is a
+    number below its range: 0 where the range starts above 0, else a tenth of the range below it.
+    On a log axis it is one decade below the range.
     Among words it is ``off``.
     """
     name = str(parameter["name"])
     if not _numeric(parameter):
-        return {name: _word(value)}
+        return dict.fromkeys((name, short), _word(value))
     there = isinstance(value, int | float) and not isinstance(value, bool)
     low, high = _range(parameter)
-    columns = {name: f"{value if there else _below(low, high):.5g}"}
+    text = f"{value if there else _below(low, high):.4g}"
+    written = dict.fromkeys((name, short), text)
     if views.is_log(parameter):
         decade = math.log10(value) if there and value > 0 else math.log10(low) - 1
-        columns[views.helper(name)] = f"{decade:.4f}"
-    return columns
+        written[views.helper(short)] = f"{decade:.4f}"
+    return written
 
 
 def _version(record: Record, closing: bool) -> tuple[int, str]:
@@ -395,7 +397,7 @@ def _name(plan: Mapping[str, Any], record: Record) -> str:
     if record.baseline is not None:
         return f"{record.name} {record.baseline}"[:NAME_LENGTH]
     text = record.name
-    for name, short in short_names([str(p["name"]) for p in plan["parameters"]]).items():
+    for name, short in views.short(plan).items():
         value = record.params.get(name)
         if value is None:
             continue
@@ -413,8 +415,10 @@ def _params(plan: Mapping[str, Any], record: Record) -> dict[str, str]:
         "baseline": record.baseline or ABSENT,
         "horizon_kimg": str(plan["horizon_kimg"]),
     }
+    short = views.short(plan)
     for parameter in plan["parameters"]:
-        params |= column(parameter, record.params.get(parameter["name"]))
+        name = parameter["name"]
+        params |= columns(parameter, short[name], record.params.get(name))
     return params
 
 

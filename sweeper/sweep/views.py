@@ -15,8 +15,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from sweeper.ledger.names import short_names
+
 TAG = "mlflow.sharedViewState."
 VIEWS = ("leaderboard", "charts")
+SCATTERS = 3
 AXES = 10  # more axes than this and nobody can read a parallel plot
 PLAYERS = ("discriminator", "generator")
 
@@ -26,15 +29,24 @@ def is_log(parameter: Mapping[str, Any]) -> bool:
     return bool(parameter.get("log"))
 
 
-def helper(name: str) -> str:
+def helper(short: str) -> str:
     """The column of a parameter's decimal logarithm: MLflow's plots have no log axes for it."""
-    return f"log10.{name}"
+    return f"log10.{short}"
 
 
-def axis(parameter: Mapping[str, Any]) -> str:
-    """The column that a plot shows for a parameter."""
-    name = str(parameter["name"])
-    return helper(name) if is_log(parameter) else name
+def short(plan: Mapping[str, Any]) -> dict[str, str]:
+    """The short name of every parameter, because tables and axes show some fourteen letters."""
+    return short_names([str(parameter["name"]) for parameter in plan["parameters"]])
+
+
+def axes(plan: Mapping[str, Any], *, log: bool = False) -> list[str]:
+    """The columns that plots show for the parameters, or for those on a logarithmic scale."""
+    names = short(plan)
+    return [
+        helper(names[p["name"]]) if is_log(p) else names[p["name"]]
+        for p in plan["parameters"]
+        if is_log(p) or not log
+    ]
 
 
 def score(plan: Mapping[str, Any]) -> str:
@@ -126,7 +138,7 @@ def links(base: str, experiment_id: str, sweep_id: str) -> dict[str, str]:
 
 
 def _common(plan: Mapping[str, Any]) -> dict[str, Any]:
-    names = [str(parameter["name"]) for parameter in plan["parameters"]]
+    widths = _widths(plan)
     return {
         # The parent run has no score, and would be drawn as a trial.
         "searchFilter": (
@@ -138,14 +150,9 @@ def _common(plan: Mapping[str, Any]) -> dict[str, Any]:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [
-            *(f"metrics.`{key}`" for key in (best(plan), "eval/heldout", "sweep/rung")),
-            *(f"params.`{name}`" for name in names),
-            "tags.`sweeper.state`",
-            "tags.`sweeper.baseline`",
-        ],
-        "columnOrder": [],
-        "columnWidths": {},
+        "selectedColumns": [*widths, "tags.`sweeper.baseline`"],
+        "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *widths, "duration"],
+        "columnWidths": {"attributes.`Run Name`": 250, "runDateAndNestInfo": 130, **widths},
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": False,
         # Otherwise MLflow sorts the sections that it makes by itself in front.
@@ -160,6 +167,18 @@ def _common(plan: Mapping[str, Any]) -> dict[str, Any]:
             "selectedXAxisMetricKey": "",
         },
     }
+
+
+def _widths(plan: Mapping[str, Any]) -> dict[str, int]:
+    """The columns of the table in their order, each as wide as its head needs, in pixels."""
+    heads = {
+        best(plan): "metrics",
+        "eval/heldout": "metrics",
+        "sweep/rung": "metrics",
+        "sweeper.state": "tags",
+        **dict.fromkeys(short(plan).values(), "params"),
+    }
+    return {f"{kind}.`{head}`": max(100, 30 + 7 * len(head)) for head, kind in heads.items()}
 
 
 def _section(number: int, name: str, columns: int, height: int) -> dict[str, Any]:
@@ -179,22 +198,21 @@ def _parallel(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "type": "PARALLEL",
         "displayName": f"Parameters and the best {plan['metric']}",
-        "selectedParams": [axis(parameter) for parameter in plan["parameters"][:AXES]],
+        "selectedParams": axes(plan)[:AXES],
         "selectedMetrics": [best(plan)],
         "showAllRuns": True,
     }
 
 
 def _scatters(plan: Mapping[str, Any]) -> list[dict[str, Any]]:
-    logs = [parameter for parameter in plan["parameters"] if is_log(parameter)]
     return [
         {
             "type": "SCATTER",
-            "displayName": f"{axis(parameter)} and the best {plan['metric']}",
-            "xaxis": {"key": axis(parameter), "type": "PARAM"},
+            "displayName": f"{column} and the best {plan['metric']}",
+            "xaxis": {"key": column, "type": "PARAM"},
             "yaxis": {"key": best(plan), "type": "METRIC"},
         }
-        for parameter in logs[:3]
+        for column in axes(plan, log=True)[:SCATTERS]
     ]
 
 
@@ -226,5 +244,5 @@ def _samples(plan: Mapping[str, Any]) -> dict[str, Any]:
         "imageKeys": ["samples"],
         # The one step that every trial reaches; the slider moves on from there.
         "step": plan["rungs"][0] if plan["rungs"] else round(plan["horizon_kimg"] * 1000),
-        "showRunParams": True,
+        "showRunParams": False,
     }
