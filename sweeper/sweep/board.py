@@ -178,7 +178,8 @@ class Board:
         images, chance = 0.0, 1.0
         for at, stage, going_on in zip([0, *self.stages], self.stages, odds, strict=False):
             if stage > step:
-                chance *= going_on if at >= step else 1.0
+                # A rung that was passed is decided; only the start still has its risk at 0.
+                chance *= going_on if at > step or step == 0 else 1.0
                 images += chance * (stage - max(step, at))
         return images
 

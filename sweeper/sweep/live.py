@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import IO, Any, Protocol
 
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -146,12 +146,12 @@ def frame(board: Board, began: float, now: float, width: int, height: int) -> Gr
         Text.assemble((f"{name} ", "dim"), (url, "blue"), overflow="fold")
         for name, url in board.plan.get("links", {}).items()
     ]
-    top = [head, *links, budget(board, now - began, now, width), Text()]
+    top: list[RenderableType] = [head, *links, budget(board, now - began, now, width), Text()]
     rows = board.rows
     room = max(1, height - head.plain.count("\n") - len(links) - FURNITURE)
     shown = chosen(rows, room)
-    table = trials_table(board, shown, now, width)
-    return Group(*top, *table, footer(board, rows, shown, width))
+    table = Text("\n", no_wrap=True, overflow="crop").join(trials_table(board, shown, now, width))
+    return Group(*top, table, footer(board, rows, shown, width))
 
 
 def flow(parts: Sequence[Text], width: int, gap: str = "  ·  ") -> Text:
@@ -184,10 +184,9 @@ def budget(board: Board, elapsed: float, now: float, width: int) -> Table:
         words.append(Text(f"ends {ends}"))
     while len(words) > 3 and sum(word.cell_len + 3 for word in words) + 10 > width:
         words.pop()
-    text = flow(words, width, " · ")
-    bar = ProgressBar(
-        total=1.0, completed=board.share(), width=max(8, min(40, width - 2 - text.cell_len))
-    )
+    text = flow(words, max(width - 10, 20), " · ")
+    wide = max(map(cell_len, text.plain.split("\n")))
+    bar = ProgressBar(total=1.0, completed=board.share(), width=max(8, min(40, width - 2 - wide)))
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_row(bar, text)
     return line
@@ -243,16 +242,19 @@ def trials_table(board: Board, rows: Sequence[Row], now: float, width: int) -> l
 
 def line(cells: Sequence[Text]) -> Text:
     """The cells of one row, side by side."""
-    return Text(" " * GAP, no_wrap=True, overflow="crop", end="\n").join(cells)
+    return Text(" " * GAP).join(cells)
 
 
 def standing(board: Board, rows: Sequence[Row]) -> list[Column]:
     """Where each trial stands."""
     best = board.best()
+    leader = best.number if best is not None else None
     names = [Text(row.label) for row in rows]
     states = [Text(row.state, COLOURS[row.state]) for row in rows]
     rungs = [f"{board.passed(row.step)}/{len(board.stages)}" for row in rows]
-    scores = [Text(format_score(row.score), "bold green" if row is best else "") for row in rows]
+    scores = [
+        Text(format_score(row.score), "bold green" if row.number == leader else "") for row in rows
+    ]
     return [
         Column("trial", names, rank=0, room=6, left=True),
         Column("state", states, rank=2, room=9, left=True),
