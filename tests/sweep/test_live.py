@@ -358,7 +358,7 @@ def test_colours_can_be_turned_off(story: Story) -> None:
     story.whole()
     now = time.time()
     what = frame(Board(PLAN, story.ledger), now, now, 100, 30)
-    kwargs = {"force_terminal": True, "color_system": "truecolor"}
+    kwargs: dict[str, Any] = {"force_terminal": True, "color_system": "truecolor"}
     assert "\x1b[3" in shown(what, 100, **kwargs)
     assert "\x1b[3" not in shown(what, 100, no_color=True, **kwargs)
 
