@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="sweeper",
-    help="Which combination of losses, normalizations, update ratios and tricks trains the best GAN on your data?",
+    help="Which losses, normalizations, update ratios and tricks train the best GAN on your data?",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

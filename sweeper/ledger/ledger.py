@@ -1,4 +1,5 @@
-"""The ledger of a sweep: one sqlite file, written by one driver, from which everything else can be made again."""
+"""The ledger of a sweep: one sqlite file, written by one driver, from which everything else can be
+made again."""
 
 from __future__ import annotations
 
@@ -51,9 +52,10 @@ class LedgerError(RuntimeError):
 class Event:
     """Something that happened to a trial.
 
-    ``measured``: at ``step`` images the score was ``value``, and ``decision`` is what the rungs said (``continue`` or
-    ``stop``). ``ended``: ``decision`` is the final state and ``data["reason"]`` says why. ``started`` and ``lost``
-    bracket an attempt that a worker began, or did not survive.
+    ``measured``: at ``step`` images the score was ``value``, and ``decision`` is what the rungs
+    said (``continue`` or ``stop``). ``ended``: ``decision`` is the final state and
+    ``data["reason"]`` says why. ``started`` and ``lost`` bracket an attempt that a worker began, or
+    did not survive.
     """
 
     seq: int
@@ -120,6 +122,12 @@ class Record:
         return min((e.value for e in self.measured if e.value is not None), default=None)
 
     @property
+    def best_step(self) -> int | None:
+        """Real images shown to D when the best value was measured."""
+        values = [(e.value, e.step) for e in self.measured if e.value is not None]
+        return min(values)[1] if values else None
+
+    @property
     def heldout(self) -> float | None:
         """The value of the best checkpoint on held-out latents and references, once it is known."""
         values = [e.data["heldout"] for e in self.measured if e.data.get("heldout") is not None]
@@ -138,8 +146,8 @@ class Record:
 class Ledger:
     """Opens, or makes, the ledger of a results folder for its one driver.
 
-    Every method commits before it returns. Raises LedgerError when another driver holds the folder, or when the file
-    is not a sound ledger.
+    Every method commits before it returns. Raises LedgerError when another driver holds the folder,
+    or when the file is not a sound ledger.
     """
 
     def __init__(self, folder: Path, *, write: bool = True) -> None:
@@ -228,7 +236,8 @@ class Ledger:
         decision: str,
         data: Mapping[str, Any],
     ) -> Event:
-        """Record a measurement and the decision taken on it, once: a repeated step returns the first record of it."""
+        """Record a measurement and the decision taken on it, once: a repeated step returns the
+        first record of it."""
         with self._guard:
             for event in self[trial].measured:
                 if event.step == step:
@@ -257,7 +266,8 @@ class Ledger:
         """Add to a named counter, such as draws that did not fit; returns its value."""
         with self._guard:
             self._db.execute(
-                "INSERT INTO counts VALUES (?, ?) ON CONFLICT(name) DO UPDATE SET value = value + ?",
+                "INSERT INTO counts VALUES (?, ?) "
+                "ON CONFLICT(name) DO UPDATE SET value = value + ?",
                 (name, n, n),
             )
             return self.counts[name]
@@ -279,7 +289,8 @@ class Ledger:
     ) -> Event:
         at = time.time()
         cursor = self._db.execute(
-            "INSERT INTO events(trial, attempt, kind, step, value, decision, data, at) VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT INTO events(trial, attempt, kind, step, value, decision, data, at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (trial, attempt, kind, step, value, decision, json.dumps(dict(data or {})), at),
         )
         seq = cursor.lastrowid
@@ -297,9 +308,10 @@ class Ledger:
             for number, baseline, params, config, at in rows
         }
         columns = "seq, trial, attempt, kind, step, value, decision, data, at"
-        for *head, data, at in self._db.execute(f"SELECT {columns} FROM events ORDER BY seq"):
-            event = Event(*head, json.loads(data), at)
-            records[event.trial].events.append(event)
+        for row in self._db.execute(f"SELECT {columns} FROM events ORDER BY seq"):
+            seq, trial, attempt, kind, step, value, decision, data, at = row
+            event = Event(seq, trial, attempt, kind, step, value, decision, json.loads(data), at)
+            records[trial].events.append(event)
         return records
 
 

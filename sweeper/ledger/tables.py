@@ -17,8 +17,8 @@ from sweeper.ledger.ledger import Ledger, Record
 def write_tables(ledger: Ledger, folder: Path, protocol: str) -> None:
     """Write ``trials.parquet`` and ``measurements.parquet`` of a results folder.
 
-    ``protocol`` is the hash of the evaluation protocol; it stands on every row, and rows of different protocols are
-    never to be compared.
+    ``protocol`` is the hash of the evaluation protocol; it stands on every row, and rows of
+    different protocols are never to be compared.
     """
     records = ledger.records
     _write(trial_rows(records, protocol), folder / "trials.parquet", TRIALS)
@@ -63,7 +63,8 @@ MEASUREMENTS = pa.schema(
 
 
 def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]:
-    """A row a trial; each searched parameter is a column ``param.PATH``, null where its branch was not chosen."""
+    """A row a trial; each searched parameter is a column ``param.PATH``, null where its branch was
+    not chosen."""
     return [
         {
             "trial": r.number,
@@ -71,7 +72,7 @@ def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]
             "state": r.state,
             "baseline": r.baseline,
             "score": r.score,
-            "best_images": min(((e.value, e.step) for e in r.measured), default=(None, None))[1],
+            "best_images": r.best_step,
             "heldout": r.heldout,
             "images": r.step,
             "seconds": r.seconds,

@@ -26,7 +26,8 @@ def trainable(config: dict[str, Any]) -> None:
 
 
 class Live:
-    """The sweep that this process drives. Tune pickles its parts as soon as it is given them, so they hold none."""
+    """The sweep that this process drives. Tune pickles its parts as soon as it is given them, so
+    they hold none."""
 
     sweep: ClassVar[Sweep]
     jobs: ClassVar[dict[str, Job]] = {}
@@ -35,7 +36,7 @@ class Live:
 class LedgerSearcher(Searcher):
     """Asks the driver what to run next, and tells it when a worker is done or dead."""
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> Any:
         job = Live.sweep.next()
         if job is not None:
             Live.jobs[trial_id] = job
@@ -106,7 +107,7 @@ class TuneExecutor:
                 tune.with_resources(trainable, resources),
                 tune_config=TuneConfig(
                     search_alg=LedgerSearcher(),
-                    scheduler=LedgerScheduler(),
+                    scheduler=LedgerScheduler(),  # type: ignore[no-untyped-call]
                     num_samples=1_000_000,
                     max_concurrent_trials=self.concurrency,
                     reuse_actors=True,

@@ -1,4 +1,5 @@
-"""One run of a sweep from start to end: the ledger opened, the listeners told, the signals heard, the tables written."""
+"""One run of a sweep from start to end: the ledger opened, the listeners told, the signals heard,
+the tables written."""
 
 from __future__ import annotations
 
@@ -58,9 +59,11 @@ class Tables:
 
 
 def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
-    """Run a sweep to its end, or until a signal. Returns the exit code, which is what the ledger says.
+    """Run a sweep to its end, or until a signal. Returns the exit code, which is what the ledger
+    says.
 
-    ``say`` is told, in lines, what is done. Raises LedgerError when another driver runs the sweep, and ClusterError.
+    ``say`` is told, in lines, what is done. Raises LedgerError when another driver runs the sweep,
+    and ClusterError.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with Ledger(plan.folder) as ledger, executor(plan, how, say) as runner:
@@ -113,10 +116,11 @@ def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
 def signals(
     sweep: Sweep, ledger: Ledger, plan: Plan, *, urgent: bool
 ) -> Iterator[Callable[[], int]]:
-    """Hear Ctrl-C and SIGTERM: stop cleanly, and in time. Yields what tells the exit code of a signal, or 0.
+    """Hear Ctrl-C and SIGTERM: stop cleanly, and in time. Yields what tells the exit code of a
+    signal, or 0.
 
-    The first signal asks for an end; ``urgent`` interrupts this very thread, which is the one that trains. A second one,
-    or the end of the grace, leaves at once: what was committed is safe.
+    The first signal asks for an end; ``urgent`` interrupts this very thread, which is the one that
+    trains. A second one, or the end of the grace, leaves at once: what was committed is safe.
     """
     caught: list[int] = []
 
@@ -150,7 +154,8 @@ def signals(
 def resume_line(ledger: Ledger, plan: Plan) -> str:
     done = sum(record.ended for record in ledger.records)
     shown = os.path.relpath(plan.folder)
-    return f"interrupted: {done} of {plan.trials} trials have ended, nothing is lost; go on with\n  sweeper resume {shown}"
+    state = f"interrupted: {done} of {plan.trials} trials have ended, nothing is lost"
+    return f"{state}; go on with\n  sweeper resume {shown}"
 
 
 def code(ledger: Ledger) -> int:

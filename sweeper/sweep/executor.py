@@ -1,4 +1,5 @@
-"""Driving a sweep: what is run next, what a measurement decides, and how a trial ends; and the plainest executor."""
+"""Driving a sweep: what is run next, what a measurement decides, and how a trial ends; and the
+plainest executor."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from sweeper.config import Trial
 from sweeper.ledger.ledger import Event, Ledger, Record
 from sweeper.sweep.plan import Plan
-from sweeper.sweep.proposer import Exhausted, Proposer
+from sweeper.sweep.proposer import ExhaustedError, Proposer
 from sweeper.sweep.rungs import Rungs
 from sweeper.trial.loop import Diverged, train
 
@@ -44,8 +45,8 @@ class Job:
 
 
 def work(job: Job) -> Iterator[dict[str, Any]]:
-    """Train a job's trial, in whatever process this is. Yields its measurements as plain data; a trial that diverges
-    or raises says so in its last report, and raises nothing."""
+    """Train a job's trial, in whatever process this is. Yields its measurements as plain data; a
+    trial that diverges or raises says so in its last report, and raises nothing."""
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     owner = folder / "owner"
@@ -66,7 +67,8 @@ def work(job: Job) -> Iterator[dict[str, Any]]:
 
 @dataclass
 class Sweep:
-    """The one driver of a sweep. It knows of no executor: those ask for jobs and pass on what comes of them."""
+    """The one driver of a sweep. It knows of no executor: those ask for jobs and pass on what comes
+    of them."""
 
     plan: Plan
     ledger: Ledger
@@ -91,8 +93,8 @@ class Sweep:
         return enough and all(record.ended for record in self.ledger.records)
 
     def next(self) -> Job | None:
-        """The next attempt: a trial that was begun and has not ended, or a new one. None if there is nothing to do
-        now."""
+        """The next attempt: a trial that was begun and has not ended, or a new one. None if there
+        is nothing to do now."""
         if self.stopping.is_set():
             return None
         waiting = [r for r in self.ledger.records if not r.ended and r.number not in self.live]
@@ -142,7 +144,7 @@ class Sweep:
             return None
         try:
             params, trial, baseline = self.proposer.propose(records)
-        except Exhausted as error:
+        except ExhaustedError as error:
             self.exhausted = str(error)
             return None
         return self.ledger.add_trial(params, trial.plain(), baseline)

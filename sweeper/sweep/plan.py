@@ -1,4 +1,5 @@
-"""A sweep, resolved before anything starts: the space with its data, the protocol, the rungs, the results folder."""
+"""A sweep, resolved before anything starts: the space with its data, the protocol, the rungs, the
+results folder."""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ class Plan:
         probe(trial, self.store.meta.shape)
 
     def plain(self) -> dict[str, Any]:
-        """What ``sweep.json`` holds: all that the report, the tracker and the live view need to know."""
+        """What ``sweep.json`` holds: all that the report, the tracker and the live view need to
+        know."""
         return {
             "version": sweeper.__version__,
             "id": self.id,
@@ -137,7 +139,8 @@ class Plan:
 
 
 def choose_data(name: str, start: Path) -> dict[str, Any]:
-    """The data set that a word on the command line stands for: a name, a packed store, or a folder of images."""
+    """The data set that a word on the command line stands for: a name, a packed store, or a folder
+    of images."""
     if name in of.datasets and not list(start.glob(f"{name}/*")):
         return {name: {}}
     path = (start / name).expanduser()
@@ -149,7 +152,8 @@ def choose_data(name: str, start: Path) -> dict[str, Any]:
     hint = f"; did you mean {close!r}?" if (close := nearest(name, known)) else ""
     raise InputError(
         [
-            f"--data is {', '.join(known)}, a folder of images or a packed store, but got {name!r}{hint}"
+            f"--data is {', '.join(known)}, a folder of images or a packed store, "
+            f"but got {name!r}{hint}"
         ]
     )
 
@@ -162,7 +166,8 @@ def preset_of(data: Mapping[str, Any]) -> Source:
 
 
 def prepare(settings: Settings, progress: Progress = silent) -> Plan:
-    """Resolve a sweep: pack the data, train the features, fit the reference, and see that draws fit.
+    """Resolve a sweep: pack the data, train the features, fit the reference, and see that draws
+    fit.
 
     Raises InputError with everything that is wrong, before anything is started.
     """
@@ -193,7 +198,8 @@ def with_features(
     out: Path,
     progress: Progress,
 ) -> SearchSpace:
-    """Without labels there is no classifier to take features from: such data is measured in random ones."""
+    """Without labels there is no classifier to take features from: such data is measured in random
+    ones."""
     if "features" in space.tree["evaluation"]:
         return space
     store = open_data(space, out, progress)

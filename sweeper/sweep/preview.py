@@ -12,13 +12,15 @@ from sweeper.sweep.plan import DRAWS, Plan, some_draws
 def preview(plan: Plan) -> Iterator[str]:
     """Dimensions, some draws, draws rejected and why, and rungs, in lines."""
     space = plan.space
-    yield f"{space.name}: {plan.trials} trials on {plan.store.meta.name} ({len(plan.store):,} examples), seed {plan.seed}"
+    data = f"{plan.store.meta.name} ({len(plan.store):,} examples)"
+    yield f"{space.name}: {plan.trials} trials on {data}, seed {plan.seed}"
     yield from (f"  {line}  (from the data's preset)" for line in plan.filled)
     yield f"\n{len(space.parameters)} dimensions"
     yield from (f"  {p['name']}: {describe(p)}" for p in space.parameters)
     yield f"\nbaselines, run in full: {', '.join(b.name for b in space.baselines) or 'none'}"
     rungs = ", ".join(f"{rung / 1000:g}" for rung in plan.rungs)
-    yield f"rungs at {rungs} of {plan.horizon / 1000:g} kimg; the best 1/{plan.factor} go on; score {plan.metric}"
+    yield f"rungs at {rungs} of {plan.horizon / 1000:g} kimg; the best 1/{plan.factor} go on"
+    yield f"score: best {plan.metric} so far, protocol {plan.protocol_hash}"
     yield "\nsome draws"
     names = short_names([p["name"] for p in space.parameters])
     for params, _ in some_draws(plan, 5):

@@ -30,13 +30,14 @@ SHOWN = 1000
 ATTEMPTS = 200
 
 
-class Exhausted(RuntimeError):
+class ExhaustedError(RuntimeError):
     """So many draws in a row broke a law that there is no use in going on."""
 
 
 @dataclass
 class Proposer:
-    """Draws trials from a space. What it knows is a function of the ledger, so it is made anew at every start."""
+    """Draws trials from a space. What it knows is a function of the ledger, so it is made anew at
+    every start."""
 
     space: SearchSpace
     probe: Callable[[Trial], None]
@@ -44,9 +45,10 @@ class Proposer:
     rejected: dict[str, int] = field(default_factory=dict)
 
     def propose(self, records: Sequence[Record]) -> tuple[dict[str, Any], Trial, str | None]:
-        """The next trial, given all trials so far: its parameters, the trial, and the baseline it is, if it is one.
+        """The next trial, given all trials so far: its parameters, the trial, and the baseline it
+        is, if it is one.
 
-        Raises Exhausted when no draw fits.
+        Raises ExhaustedError when no draw fits.
         """
         number = len(records)
         if number < len(self.space.baselines):
@@ -67,7 +69,7 @@ class Proposer:
                 continue
             return dict(asked.params), self._seeded(trial, number), None
         reasons = "; ".join(f"{law} ({n} times)" for law, n in self.rejected.items())
-        raise Exhausted(f"{ATTEMPTS} draws in a row did not fit: {reasons}")
+        raise ExhaustedError(f"{ATTEMPTS} draws in a row did not fit: {reasons}")
 
     def _seeded(self, trial: Trial, number: int) -> Trial:
         return trial.model_copy(update={"seed": derive(self.seed, "trial", number) % (1 << 31)})
@@ -85,7 +87,8 @@ def random_study(seed: int) -> optuna.Study:
 
 
 def sampler(method: str, seed: int) -> BaseSampler:
-    """A sampler of its own for each proposal: one made again with the same seed would repeat itself."""
+    """A sampler of its own for each proposal: one made again with the same seed would repeat
+    itself."""
     seed %= 1 << 32
     if method == "random":
         return RandomSampler(seed=seed)
@@ -97,7 +100,8 @@ def sampler(method: str, seed: int) -> BaseSampler:
 
 
 def shown(records: Sequence[Record]) -> list[Record]:
-    """The trials that a sampler is shown: all, or the best half, the latest and the first of too many."""
+    """The trials that a sampler is shown: all, or the best half, the latest and the first of too
+    many."""
     usable = [r for r in records if r.state != "failed"]
     if len(usable) <= SHOWN:
         return usable
@@ -146,8 +150,9 @@ class Recall:
 def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
     """A trial as Optuna is to see it.
 
-    Stopped trials are PRUNED with their intermediate values. Diverged ones are PRUNED and break a constraint, which
-    ranks them last: FAIL is ignored by TPE, and a made-up value would be learnt from.
+    Stopped trials are PRUNED with their intermediate values. Diverged ones are PRUNED and break a
+    constraint, which ranks them last: FAIL is ignored by TPE, and a made-up value would be learnt
+    from.
     """
     recall = Recall(record.params)
     space.walk(recall)
@@ -177,7 +182,8 @@ def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
 def project(space: SearchSpace, ledger: Ledger, folder: Path) -> None:
     """Bring the study file beside the ledger up to date, for Optuna's own tools.
 
-    It holds trials that have ended, and nothing else, so there is nothing in it that could be left hanging.
+    It holds trials that have ended, and nothing else, so there is nothing in it that could be left
+    hanging.
     """
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}")
     study = optuna.create_study(

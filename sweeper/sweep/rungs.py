@@ -22,10 +22,12 @@ def rungs_of(horizon: int, every: int, first: float, factor: int) -> tuple[int, 
 
 @dataclass
 class Rungs:
-    """Asynchronous successive halving, stopping variant: at each rung the best one in ``factor`` so far goes on.
+    """Asynchronous successive halving, stopping variant: at each rung the best one in ``factor`` so
+    far goes on.
 
-    A trial is judged at a rung by its best score when it first comes to it or beyond; a later score never fills an
-    earlier rung. Its state is a function of the events, so it is rebuilt by replaying them.
+    A trial is judged at a rung by its best score when it first comes to it or beyond; a later score
+    never fills an earlier rung. Its state is a function of the events, so it is rebuilt by
+    replaying them.
     """
 
     levels: tuple[int, ...]
@@ -34,8 +36,8 @@ class Rungs:
     reached: dict[int, int] = field(default_factory=dict)
 
     def judge(self, trial: int, step: int, best: float, *, exempt: bool = False) -> bool:
-        """Enter a measurement; whether the trial may go on. An exempt one (a baseline) is never stopped and never
-        judged against."""
+        """Enter a measurement; whether the trial may go on. An exempt one (a baseline) is never
+        stopped and never judged against."""
         passed = sum(level <= step for level in self.levels)
         if passed <= self.reached.get(trial, 0):
             return True

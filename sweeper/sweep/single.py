@@ -48,7 +48,8 @@ def single(
                 continue
             held = f"  held out {m.heldout:.4g}" if m.heldout is not None else ""
             losses = "  ".join(f"{name} {value:.3g}" for name, value in m.losses.items())
-            yield f"{m.images / 1000:>8.1f} kimg  {plan.metric} {m.score:.4g}  best {m.best:.4g}{held}  {losses}"
+            score = f"{plan.metric} {m.score:.4g}  best {m.best:.4g}{held}"
+            yield f"{m.images / 1000:>8.1f} kimg  {score}  {losses}"
     except Diverged as error:
         yield (
             json.dumps({"schema": 1, "event": "diverged", "reason": str(error)})
@@ -95,7 +96,8 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
     if state is None:
         raise InputError(
             [
-                f"{record.name} has no checkpoint: of a complete sweep only the best trials keep theirs"
+                f"{record.name} has no checkpoint: "
+                "of a complete sweep only the best trials keep theirs"
             ]
         )
     image = sheet(

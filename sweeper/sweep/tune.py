@@ -1,4 +1,5 @@
-"""Ray Tune as the executor: it brings workers, placement and node loss, and keeps no state that matters."""
+"""Ray Tune as the executor: it brings workers, placement and node loss, and keeps no state that
+matters."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ import secrets
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-# Before ray is imported, which reads them then. The first makes a local Ray listen on loopback alone.
+# Read by Ray when it is imported. It makes a local Ray listen on loopback alone.
 LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -31,6 +32,7 @@ TUNE = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 SHORT = 24
+STARTS = 3
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -48,12 +50,14 @@ class Cluster:
     gpus: int
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.nodes} node{'s' * (self.nodes > 1)}, {self.cpus} CPUs, {self.gpus} GPUs"
+        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
+        return f"{self.where}: {nodes}, {self.cpus} CPUs, {self.gpus} GPUs"
 
 
 @contextlib.contextmanager
 def cluster(address: str | None, threads: int) -> Iterator[Cluster]:
-    """Start a Ray of our own, listening on loopback, or join one. Ends what it started. Raises ClusterError."""
+    """Start a Ray of our own, listening on loopback, or join one. Ends what it started. Raises
+    ClusterError."""
     os.environ.update(TUNE)
     address = address or os.environ.get("RAY_ADDRESS") or running_head()
     if address == "local":
@@ -77,35 +81,69 @@ def cluster(address: str | None, threads: int) -> Iterator[Cluster]:
 
 @contextlib.contextmanager
 def local_ray(threads: int) -> Iterator[Cluster]:
-    """A Ray on this machine: loopback only, a token of its own, its session folder gone at the end."""
+    """A Ray on this machine: loopback only, a token of its own, its session folder gone at the end.
+
+    Raises ClusterError when it does not come up.
+    """
     os.environ.update(LOCAL)
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    folders: list[str] = []
+    try:
+        started(folders)
+        yield seen("a local Ray")
+    finally:
+        import ray
+
+        ray.shutdown()
+        for folder in folders:
+            removed(folder)
+
+
+def started(folders: list[str]) -> None:
+    """Start a Ray, noting the folder it is given. A busy machine may need a second try, since Ray
+    waits half a minute for its own parts and no longer."""
     import ray
 
     # Unix sockets have short names, so the folder's path must be short too.
     system = tempfile.gettempdir()
-    folder = tempfile.mkdtemp(prefix="swp-", dir=system if len(system) <= SHORT else "/tmp")
-    try:
-        ray.init(
-            address="local",
-            num_cpus=os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=folder,
+    for left in reversed(range(STARTS)):
+        folders.append(
+            tempfile.mkdtemp(prefix="swp-", dir=system if len(system) <= SHORT else "/tmp")
         )
-        yield seen("a local Ray")
-    finally:
-        ray.shutdown()
+        try:
+            ray.init(
+                address="local",
+                num_cpus=os.cpu_count(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=folders[-1],
+            )
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                law = "a local Ray starts within half a minute"
+                raise ClusterError(f"{law}, but not here: {error}; --inline does without") from None
+        else:
+            return
+
+
+def removed(folder: str) -> None:
+    """Remove a session folder, to which parts of Ray may still write for a moment."""
+    for _ in range(20):
         shutil.rmtree(folder, ignore_errors=True)
+        if not Path(folder).exists():
+            return
+        time.sleep(0.1)
 
 
 def seen(where: str) -> Cluster:
     import ray
 
-    resources, nodes = ray.cluster_resources(), [n for n in ray.nodes() if n["Alive"]]
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    nodes = [n for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
     return Cluster(where, len(nodes), int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
 
 
