@@ -96,11 +96,11 @@ def sparkline(values: Sequence[float], width: int = CURVE) -> str:
 
 
 class LiveTable:
-    """A table that redraws itself when something happened, and otherwise once a second for its
+    """A table that redraws itself when something happened, and otherwise now and then for its
     clock."""
 
     FASTEST = 1 / 3
-    CLOCK = 1.0
+    CLOCK = 2.0
 
     def __init__(self, plan: Mapping[str, Any], ledger: Ledger, console: Console) -> None:
         self.board, self.console = Board(plan, ledger), console
