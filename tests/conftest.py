@@ -19,10 +19,13 @@ Tree = dict[str, Any]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> Iterator[None]:
+def _one_thread_and_every_warning() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    # Else only the first of equal warnings is an error, in whichever test happens to run first.
+    torch.set_warn_always(True)
     yield
+    torch.set_warn_always(False)
     torch.set_num_threads(threads)
 
 

@@ -103,9 +103,11 @@ class Gan:
 
 @contextmanager
 def untouched(*networks: nn.Module) -> Iterator[None]:
-    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's own moves.
+    """Leave no trace in the buffers of networks that are only used: statistics belong to a player's
+    own moves.
 
-    Copies stand in for the buffers meanwhile, since a graph that waits for its backward may hold the originals.
+    Copies stand in for the buffers meanwhile, since a graph that waits for its backward may hold
+    the originals.
     """
     modules = [module for network in networks for module in network.modules()]
     own = [

@@ -83,8 +83,8 @@ def test_weight_clipping_follows_every_step_of_its_player() -> None:
     at = progress()
     for _ in range(5):
         play_round(gan, draw, at, {})
-        assert abs(float(d.weight)) == pytest.approx(0.01)
-    assert abs(float(g.place)) > 0.9
+        assert abs(d.weight.item()) == pytest.approx(0.01)
+    assert abs(g.place.item()) > 0.9
 
 
 def test_context_is_optional_for_no_layer() -> None:

@@ -41,15 +41,15 @@ def test_non_saturating_slope_for_g_is_sigmoid_minus_one(fake: list[float]) -> N
 
 def test_non_saturating_at_equilibrium() -> None:
     loss, said = losses["non_saturating"].make(), scores([0.0], [0.0])
-    assert float(loss.discriminator(said)) == pytest.approx(2 * math.log(2), rel=1e-12)
-    assert float(loss.generator(said)) == pytest.approx(math.log(2), rel=1e-12)
+    assert loss.discriminator(said).item() == pytest.approx(2 * math.log(2), rel=1e-12)
+    assert loss.generator(said).item() == pytest.approx(math.log(2), rel=1e-12)
 
 
 def test_hinge() -> None:
     loss, said = losses["hinge"].make(), scores(REAL, FAKE)
-    assert float(loss.discriminator(said)) == 0.875
-    assert float(loss.generator(said)) == 1.375
-    assert float(loss.discriminator(scores([0.0], [0.0]))) == 2
+    assert loss.discriminator(said).item() == 0.875
+    assert loss.generator(said).item() == 1.375
+    assert loss.discriminator(scores([0.0], [0.0])).item() == 2
 
 
 @given(real=some, fake=some)
@@ -88,15 +88,15 @@ def test_wasserstein_of_a_linear_critic(shift: float) -> None:
 
 def test_least_squares() -> None:
     loss, said = losses["least_squares"].make(), scores(REAL, FAKE)
-    assert float(loss.discriminator(said)) == 0.5 * 0.625 + 0.5 * 4.53125
-    assert float(loss.generator(said)) == ((-4) ** 2 + 0.75**2) / 4
-    assert float(loss.discriminator(scores([0.5], [0.5]))) == 0.25
+    assert loss.discriminator(said).item() == 0.5 * 0.625 + 0.5 * 4.53125
+    assert loss.generator(said).item() == ((-4) ** 2 + 0.75**2) / 4
+    assert loss.discriminator(scores([0.5], [0.5])).item() == 0.25
 
 
 def test_least_squares_with_the_pearson_coding() -> None:
     loss, said = losses["least_squares"].make(coding="pearson"), scores(REAL, FAKE)
-    assert float(loss.discriminator(said)) == (1 + 0.25) / 4 + (4 + 1.5625) / 4
-    assert float(loss.generator(said)) == (9 + 0.0625) / 4
+    assert loss.discriminator(said).item() == (1 + 0.25) / 4 + (4 + 1.5625) / 4
+    assert loss.generator(said).item() == (9 + 0.0625) / 4
 
 
 @pytest.mark.parametrize(
