@@ -150,9 +150,9 @@ def _common(plan: Mapping[str, Any]) -> dict[str, Any]:
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": [*widths, "tags.`sweeper.baseline`"],
+        "selectedColumns": list(widths),
         "columnOrder": ["attributes.`Run Name`", "runDateAndNestInfo", *widths, "duration"],
-        "columnWidths": {"attributes.`Run Name`": 250, "runDateAndNestInfo": 130, **widths},
+        "columnWidths": {"attributes.`Run Name`": 250, "runDateAndNestInfo": 145, **widths},
         "runsHiddenMode": "SHOW_ALL",
         "viewMaximized": False,
         # Otherwise MLflow sorts the sections that it makes by itself in front.
@@ -170,15 +170,19 @@ def _common(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _widths(plan: Mapping[str, Any]) -> dict[str, int]:
-    """The columns of the table in their order, each as wide as its head needs, in pixels."""
+    """The columns of the table in their order, each as wide as its words need, in pixels."""
+    names = short(plan)
     heads = {
         best(plan): "metrics",
         "eval/heldout": "metrics",
         "sweep/rung": "metrics",
         "sweeper.state": "tags",
-        **dict.fromkeys(short(plan).values(), "params"),
+        **dict.fromkeys(names.values(), "params"),
+        "sweeper.baseline": "tags",
     }
-    return {f"{kind}.`{head}`": max(100, 30 + 7 * len(head)) for head, kind in heads.items()}
+    words = {names[p["name"]]: p.get("choices", []) for p in plan["parameters"]}
+    letters = {head: max(len(str(word)) for word in [head, *words.get(head, [])]) for head in heads}
+    return {f"{kind}.`{head}`": max(100, 30 + 7 * letters[head]) for head, kind in heads.items()}
 
 
 def _section(number: int, name: str, columns: int, height: int) -> dict[str, Any]:
