@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from sweeper.catalog.datasets.store import Example
 from sweeper.catalog.families import datasets
@@ -24,6 +23,9 @@ class Digits:
         return 1797
 
     def examples(self) -> Iterator[Example]:
+        # Only packing reads them, and the import costs more than the rest of sweeper.
+        from sklearn.datasets import load_digits
+
         images, labels = load_digits(return_X_y=True)
         levels = np.rint(images.reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
         yield from zip(levels, map(int, labels), strict=True)
