@@ -320,11 +320,12 @@ def problems_of(
             known = list(_at(model, detail["loc"][:-1]).model_fields)
             found.append(unknown_key(path[-1], known, path))
         else:
-            found.append(problem_of(detail, path))
+            name = next((key for key in reversed(path) if isinstance(key, str)), "this")
+            found.append(problem_of(detail, path, name))
     return found
 
 
-def problem_of(detail: ErrorDetails, path: Where) -> Problem:
+def problem_of(detail: ErrorDetails, path: Where, name: str) -> Problem:
     """One value that pydantic refused, in our words."""
     if detail["type"] not in LAWS:
         return Problem(path, detail["msg"])
@@ -336,7 +337,7 @@ def problem_of(detail: ErrorDetails, path: Where) -> Problem:
     hint = None
     if detail["type"] == "literal_error":
         hint = nearest(str(given), re.findall(r"'([^']*)'", context["expected"]))
-    return Problem(path, f"{path[-1] if path else 'this'} {law}{got}", hint)
+    return Problem(path, f"{name} {law}{got}", hint)
 
 
 def _at(model: type[BaseModel], path: Where) -> type[BaseModel]:

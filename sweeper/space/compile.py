@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
-from sweeper.config import LAWS, Problem, Slot, Where, unknown
+from sweeper.config import Problem, Slot, Where, problem_of, show, unknown, unknown_key
 from sweeper.registry import (
     Entry,
     Integers,
@@ -19,258 +23,331 @@ from sweeper.registry import (
     Uniform,
     nearest,
 )
-from sweeper.space.holes import Choice, Float, Int, Maybe, Ratio
+from sweeper.space.holes import Choice, Float, Hole, Int, Maybe, Ratio
+from sweeper.space.spelling import ours
 
 RANGES = ("uniform", "loguniform", "int", "logint")
-HOLES = frozenset({*RANGES, "choice", "maybe"})
-MODIFIERS = frozenset({"ratio_of", "step"})
+HOLES = (*RANGES, "choice", "maybe")
+MODIFIERS = ("ratio_of", "step")
 
 Report = Callable[[Problem], None]
 NOTHING = object()
 
 
 def is_hole(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(HOLES & value.keys())
+    return isinstance(value, Mapping) and not value.keys().isdisjoint(HOLES)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a hole stands: how what is in it is read, whether that may be left out, and the knob,
+    if it is one."""
+
+    read: Callable[[Any, Where], Any]
+    optional: bool = False
+    knob: FieldInfo | None = None
 
 
 class Compiler:
-    """Turns plain data into a tree with holes and reports every problem it meets on the way."""
+    """Turns plain data into a tree with holes and reports every problem it meets on the way.
+
+    What was left unsaid is filled in with its default, so that a tree has every path of its draws.
+    """
 
     def __init__(self, report: Report) -> None:
         self.report = report
 
     def model(self, model: type[BaseModel], value: Any, path: Where) -> dict[str, Any]:
-        """The fields of a part of the trial; those that are not written are left out."""
-        if not isinstance(value, Mapping):
-            self.report(Problem(path, f"{path[-1]} must be a mapping, but got {value!r}"))
+        """The fields of a part of the trial."""
+        name = path[-1]
+        if is_hole(value):
+            law = f"a hole stands for a knob or a technique, but {name} is neither"
+            self.report(Problem(path, law))
             return {}
-        tree = {}
-        for key, child in value.items():
-            if key not in model.model_fields:
-                self.unknown_key(key, list(model.model_fields), (*path, key))
-                continue
-            tree[key] = self.field(model.model_fields[key], child, (*path, key))
+        if not isinstance(value, Mapping):
+            self.report(Problem(path, f"{name} must be a mapping, but got {show(value)}"))
+            return {}
+        for key in value.keys() - model.model_fields.keys():
+            self.report(unknown_key(key, list(model.model_fields), (*path, key)))
+        tree = {
+            key: self.field(field, value[key], (*path, key))
+            if key in value
+            else self.default(field, (*path, key))
+            for key, field in model.model_fields.items()
+        }
         return {key: child for key, child in tree.items() if child is not NOTHING}
 
     def field(self, field: FieldInfo, value: Any, path: Where) -> Any:
-        slot = next((m for m in field.metadata if isinstance(m, Slot)), None)
+        slot, part = slot_of(field), part_of(field)
         if slot is not None:
             return self.slot(slot, value, path)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            return self.model(field.annotation, value, path)
-        return self.leaf(field, value, path)
+        return self.knob(field, value, path) if part is None else self.model(part, value, path)
+
+    def default(self, field: FieldInfo, path: Where) -> Any:
+        """What stands where nothing was written."""
+        if field.is_required():
+            self.report(Problem(path, f"{path[-1]} is required"))
+            return NOTHING
+        slot, part = slot_of(field), part_of(field)
+        if slot is not None:
+            return slot.write(field.default)
+        return field.default if part is None else self.model(part, {}, path)
 
     def slot(self, slot: Slot, value: Any, path: Where) -> Any:
         """A place for techniques of one family."""
+        if self.foreign(value, path):
+            return NOTHING
         if is_hole(value):
-            return self.hole(value, path, lambda option, where: self.slot(slot, option, where))
+            return self.hole(
+                value, path, Place(lambda v, at: self.slot(slot, v, at), slot.holds != "one")
+            )
         try:
             chosen = slot.chosen(value)
-        except ValueError as error:
-            self.report(Problem(path, str(error)))
+        except PydanticCustomError as error:
+            self.report(Problem(path, error.message()))
             return NOTHING
-        tree = {
-            name: self.technique(slot, name, knobs, (*path, name)) for name, knobs in chosen.items()
-        }
-        tree = {name: knobs for name, knobs in tree.items() if knobs is not NOTHING}
-        if slot.holds == "one" and len(chosen) != 1:
-            found = ", ".join(chosen) or "none"
-            self.report(
-                Problem(path, f"exactly one of {slot.registry.family} stands here, but got {found}")
-            )
-        return tree or (None if slot.holds != "many" else {})
+        read = {name: self.technique(slot, name, chosen[name], (*path, name)) for name in chosen}
+        tree = {name: knobs for name, knobs in read.items() if knobs is not NOTHING}
+        if slot.holds == "many":
+            return tree
+        if len(chosen) > 1 or (not chosen and slot.holds == "one"):
+            self.report(Problem(path, slot.count(chosen)))
+        return tree or (NOTHING if chosen else None)
 
     def technique(self, slot: Slot, name: str, knobs: Any, path: Where) -> Any:
         if name not in slot.registry:
-            known = [*slot.registry, *HOLES]
-            self.report(
-                Problem(
-                    path, unknown(name, slot.registry.family, slot.registry), nearest(name, known)
-                )
-            )
+            hint = nearest(name, [*slot.registry, *HOLES])
+            self.report(replace(unknown(name, slot.registry, path), hint=hint))
             return NOTHING
         entry = slot.registry[name]
         if is_hole(knobs):
-            return self.hole(knobs, path, lambda inner, where: self.knobs(entry, inner, where))
+            return self.hole(
+                knobs, path, Place(lambda v, at: self.knobs(entry, v, at), slot.holds != "one")
+            )
         return self.knobs(entry, knobs, path)
 
     def knobs(self, entry: Entry[Any], knobs: Any, path: Where) -> Any:
         if knobs == "auto":
             knobs = {k: "auto" for k in entry.knobs.model_fields if entry.recommended(k)}
-        if knobs in (None, True):
-            knobs = {}
-        return self.model(entry.knobs, knobs, path)
+        return self.model(entry.knobs, {} if knobs in (None, True) else knobs, path)
 
-    def leaf(self, field: FieldInfo, value: Any, path: Where) -> Any:
+    def knob(self, field: FieldInfo, value: Any, path: Where) -> Any:
         """A knob: a constant, or a hole whose every end is in the knob's range."""
+        if self.foreign(value, path):
+            return NOTHING
         if value == "auto":
-            value = self.recommended(field, path)
-            if value is NOTHING:
+            value = recommended(field)
+            if value is None:
+                law = f"auto searches the recommended range of a knob, but {named(path)} has none"
+                self.report(Problem(path, law))
                 return NOTHING
         if is_hole(value):
-            return self.hole(
-                value, path, lambda option, where: self.leaf(field, option, where), field
-            )
+            read = Place(lambda v, at: self.knob(field, v, at), knob=field)
+            return self.hole(value, path, read)
+        if isinstance(value, Mapping) and value:
+            key = str(next(iter(value)))
+            law = f"{named(path)} is a value or a hole, but got {show(value)}; holes are "
+            self.report(Problem(path, law + ", ".join(HOLES), nearest(key, HOLES)))
+            return NOTHING
         return self.constant(field, value, path)
 
     def constant(self, field: FieldInfo, value: Any, path: Where) -> Any:
+        if isinstance(value, bool) and kinds(field) & {int, float} and bool not in kinds(field):
+            self.report(Problem(path, f"{named(path)} must be a number, but got {show(value)}"))
+            return NOTHING
         annotated: Any = Annotated[field.annotation, "knob", *field.metadata]
         adapter: TypeAdapter[Any] = TypeAdapter(annotated)
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
             for detail in error.errors(include_url=False):
-                law = LAWS.get(detail["type"], detail["msg"]).format(**detail.get("ctx", {}))
-                self.report(
-                    Problem(
-                        path,
-                        f"{self.name(path)} {law}, but got {value!r}",
-                        self.meant(detail, value),
-                    )
-                )
+                self.report(problem_of(detail, path, named(path)))
             return NOTHING
 
-    @staticmethod
-    def meant(detail: Any, value: Any) -> str | None:
-        expected = str(detail.get("ctx", {}).get("expected", ""))
-        options = [part.strip("' ") for part in expected.replace(" or ", ",").split(",") if part]
-        return nearest(str(value), options) if detail["type"] == "literal_error" else None
+    def foreign(self, value: Any, path: Where) -> bool:
+        """Whether this is another tool's range or choice, which is reported with our spelling."""
+        spelling = None if is_hole(value) else ours(value)
+        if spelling is not None:
+            law = f"a hole is written as in {{uniform: [0, 1]}}, but got {show(value)}"
+            self.report(Problem(path, law, spelling))
+        return spelling is not None
 
-    @staticmethod
-    def name(path: Where) -> str:
-        return next(
-            (str(key) for key in reversed(path) if not isinstance(key, int) and key not in HOLES),
-            "value",
-        )
-
-    def recommended(self, field: FieldInfo, path: Where) -> Any:
-        match next((m for m in field.metadata if isinstance(m, Recommended)), None):
-            case Uniform(low, high):
-                return {"uniform": [low, high]}
-            case LogUniform(low, high):
-                return {"loguniform": [low, high]}
-            case Integers(low, high):
-                return {"int": [low, high]}
-            case Options(values):
-                return {"choice": list(values)}
-        self.report(
-            Problem(path, f"auto searches a recommended range, but {self.name(path)} has none")
-        )
-        return NOTHING
-
-    def hole(
-        self,
-        value: Mapping[str, Any],
-        path: Where,
-        inner: Callable[[Any, Where], Any],
-        field: FieldInfo | None = None,
-    ) -> Any:
-        """Any hole; ``inner`` compiles what stands inside it."""
-        kinds = [key for key in value if key in HOLES]
-        if len(kinds) > 1 or (extra := value.keys() - HOLES - MODIFIERS):
-            odd = kinds[1] if len(kinds) > 1 else sorted(extra)[0]
-            self.unknown_key(odd, [kinds[0], *sorted(MODIFIERS)], (*path, odd))
+    def hole(self, value: Mapping[str, Any], path: Where, place: Place) -> Any:
+        """Any hole."""
+        kind, *others = [key for key in value if key in HOLES]
+        allowed = MODIFIERS if kind in RANGES else ()
+        for odd in (*others, *(key for key in value if key not in (*HOLES, *allowed))):
+            law = f"{kind} goes with {' and '.join(allowed) or 'nothing else'}, but got {odd} too"
+            self.report(Problem((*path, odd), law, nearest(str(odd), allowed)))
             return NOTHING
-        kind = kinds[0]
         content, where = value[kind], (*path, kind)
         if kind == "choice":
-            return self.choice(content, where, inner, field)
+            return self.choice(content, where, place)
         if kind == "maybe":
-            compiled = inner(content, where)
-            return NOTHING if compiled is NOTHING else Maybe(compiled)
-        if field is None:
-            self.report(
-                Problem(where, f"{kind} fills a knob, but {self.name(path)} is a technique")
-            )
+            return self.maybe(content, where, place)
+        if place.knob is None:
+            law = f"{kind} is of numbers, but {named(path)} is filled by techniques"
+            self.report(Problem(where, law))
             return NOTHING
-        return self.range(kind, content, value, path, field)
+        return self.range(kind, value, path, place.knob)
 
-    def choice(
-        self,
-        content: Any,
-        where: Where,
-        inner: Callable[[Any, Where], Any],
-        field: FieldInfo | None,
-    ) -> Any:
+    def choice(self, content: Any, where: Where, place: Place) -> Any:
         if not isinstance(content, list) or not content:
-            self.report(
-                Problem(where, f"a choice is a list of at least one option, but got {content!r}")
-            )
+            law = f"a choice is a list of at least one option, but got {show(content)}"
+            self.report(Problem(where, law))
             return NOTHING
-        options = [inner(option, (*where, i)) for i, option in enumerate(content)]
-        if any(option is NOTHING for option in options):
+        options = [place.read(option, (*where, i)) for i, option in enumerate(content)]
+        whole = [self.filled(option, (*where, i)) for i, option in enumerate(options)]
+        if not all(whole):
             return NOTHING
-        labels = tuple(
-            label(option, written) for option, written in zip(options, content, strict=True)
-        )
-        if len(set(map(repr, labels))) < len(labels):
-            self.report(
-                Problem(
-                    where, f"the options of a choice differ, but got {', '.join(map(str, labels))}"
-                )
-            )
-            return NOTHING
-        return Choice(labels, tuple(options), default_of(field))
-
-    def range(
-        self, kind: str, content: Any, value: Mapping[str, Any], path: Where, field: FieldInfo
-    ) -> Any:
-        where, log, whole = (*path, kind), kind.startswith("log"), kind.endswith("int")
-        match content:
-            case [int() | float() as low, int() | float() as high] if not {bool} & {
-                type(low),
-                type(high),
-            }:
-                pass
-            case _:
-                self.report(Problem(where, f"{kind} takes [low, high], but got {content!r}"))
+        for i, option in enumerate(options):
+            if option in options[:i]:
+                law = f"the options of a choice differ, but got {show(content[i])} twice"
+                self.report(Problem((*where, i), law))
                 return NOTHING
-        if not low < high or (log and low <= 0):
-            law = "0 < low < high" if log else "low < high"
-            self.report(Problem(where, f"{law} must hold, but got [{low}, {high}]"))
+        return Choice(labelled(options, content), tuple(options), default_of(place.knob))
+
+    def maybe(self, content: Any, where: Where, place: Place) -> Any:
+        if not place.optional:
+            law = f"maybe leaves something out, but there is always a {named(where)}"
+            self.report(Problem(where, law, "choice"))
             return NOTHING
-        if whole and not (float(low).is_integer() and float(high).is_integer()):
-            self.report(Problem(where, f"{kind} takes whole numbers, but got [{low}, {high}]"))
+        inner = place.read(content, where)
+        return Maybe(inner) if self.filled(inner, where) else NOTHING
+
+    def filled(self, option: Any, where: Where) -> bool:
+        """Whether what is in a hole can stay: another hole would share its name."""
+        if isinstance(option, Hole):
+            law = "in a hole stand values and techniques, but here is another hole"
+            self.report(Problem(where, law))
+            return False
+        return option is not NOTHING
+
+    def range(self, kind: str, value: Mapping[str, Any], path: Where, knob: FieldInfo) -> Any:
+        where, log, whole = (*path, kind), kind.startswith("log"), kind.endswith("int")
+        broken = (
+            _bounds(kind, value[kind]) or _step(value, kind, log=log) or _of(value, whole=whole)
+        )
+        if broken is None and not whole and wholly(knob):
+            broken = (kind, f"{named(path)} is a whole number, so it is searched by int or logint")
+        if broken is not None:
+            key, law = broken
+            hint = ours(value[kind]) if key == kind and isinstance(value[kind], dict) else None
+            self.report(Problem((*path, key), law, hint))
             return NOTHING
-        step = value.get("step")
-        if step is not None and (not isinstance(step, int | float) or step <= 0 or log):
-            self.report(
-                Problem(
-                    (*path, "step"),
-                    f"a step is a number above 0 of a range without log, but got {step!r}",
-                )
-            )
-            return NOTHING
+        (low, high), step = value[kind], value.get("step")
         if "ratio_of" in value:
-            return self.ratio(value["ratio_of"], Float(float(low), float(high), log), path, whole)
-        if any(
-            self.constant(field, end, (*where, i)) is NOTHING for i, end in enumerate((low, high))
-        ):
+            return Ratio(value["ratio_of"], Float(float(low), float(high), log, step))
+        ends = [self.constant(knob, end, (*where, i)) for i, end in enumerate((low, high))]
+        if any(end is NOTHING for end in ends):
             return NOTHING
-        default = default_of(field)
+        default = default_of(knob)
         if whole:
             return Int(int(low), int(high), log, int(step or 1), default)
         return Float(float(low), float(high), log, step, default)
 
-    def ratio(self, of: Any, hole: Float, path: Where, whole: bool) -> Any:
-        if not isinstance(of, str) or whole or hole.low <= 0:
-            law = "ratio_of names a path, and its range is of real numbers above 0"
-            self.report(Problem((*path, "ratio_of"), f"{law}, but got {of!r}"))
-            return NOTHING
-        return Ratio(of, hole)
 
-    def unknown_key(self, key: Any, known: list[str], path: Where) -> None:
-        law = f"there is no key {key!r} here; there are {', '.join(known) or 'none'}"
-        self.report(Problem(path, law, nearest(str(key), known)))
+Broken = tuple[str, str] | None
+"""The key of a hole that breaks a law, and the law."""
 
 
-def label(option: Any, written: Any) -> Any:
-    """The name of an option: a scalar is its own, a technique's is its name, anything else its JSON."""
-    if isinstance(option, dict) and len(option) == 1:
-        return next(iter(option))
-    if isinstance(option, bool | int | float | str | None):
-        return option if option is not None else False
-    return json.dumps(written, sort_keys=True)
+def _bounds(kind: str, content: Any) -> Broken:
+    log, whole = kind.startswith("log"), kind.endswith("int")
+    if not (isinstance(content, list) and len(content) == 2 and all(map(_number, content))):
+        return kind, f"{kind} takes [low, high], two numbers, but got {show(content)}"
+    low, high = content
+    if not low < high or (log and low <= 0):
+        law = "0 < low < high" if log else "low < high"
+        return kind, f"{law} must hold, but got {show(content)}"
+    if whole and not all(float(end).is_integer() for end in content):
+        return kind, f"{kind} takes whole numbers, but got {show(content)}"
+    return None
+
+
+def _step(value: Mapping[str, Any], kind: str, *, log: bool) -> Broken:
+    """The law of steps, which lead from the lower bound to the upper one exactly."""
+    if "step" not in value:
+        return None
+    step = value["step"]
+    if log:
+        return "step", f"a step divides a range evenly, but that of {kind} is logarithmic"
+    if not _number(step) or step <= 0 or (kind == "int" and not float(step).is_integer()):
+        wanted = "a whole number" if kind == "int" else "a number"
+        return "step", f"step must be {wanted} above 0, but got {show(step)}"
+    low, high = (Fraction(str(end)) for end in value[kind])
+    if (high - low) % Fraction(str(step)):
+        return (
+            "step",
+            f"steps lead from low to high, but {show(step)} misses {show(value[kind][1])}",
+        )
+    return None
+
+
+def _of(value: Mapping[str, Any], *, whole: bool) -> Broken:
+    if "ratio_of" not in value:
+        return None
+    of = value["ratio_of"]
+    if not isinstance(of, str):
+        return "ratio_of", f"ratio_of names a path such as batch.size, but got {show(of)}"
+    if whole:
+        return "ratio_of", "ratios are real numbers, so they are searched by uniform or loguniform"
+    return None
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def named(path: Where) -> str:
+    """The name of what a path leads to, whichever holes it leads through."""
+    names = [str(key) for key in path if not isinstance(key, int) and key not in HOLES]
+    return names[-1] if names else "value"
+
+
+def slot_of(field: FieldInfo) -> Slot | None:
+    return next((m for m in field.metadata if isinstance(m, Slot)), None)
+
+
+def part_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a part of the trial with fields of its own."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def kinds(field: FieldInfo) -> set[Any]:
+    """The types that a knob has."""
+    return {field.annotation, *get_args(field.annotation)}
+
+
+def wholly(field: FieldInfo) -> bool:
+    """Whether a knob is a whole number and nothing else."""
+    return int in kinds(field) and float not in kinds(field)
+
+
+def recommended(field: FieldInfo) -> dict[str, Any] | None:
+    """The hole that ``auto`` stands for."""
+    match next((m for m in field.metadata if isinstance(m, Recommended)), None):
+        case Uniform(low, high):
+            return {"uniform": [low, high]}
+        case LogUniform(low, high):
+            return {"loguniform": [low, high]}
+        case Integers(low, high):
+            return {"int": [low, high]}
+        case Options(values):
+            return {"choice": list(values)}
+    return None
+
+
+def labelled(options: list[Any], written: list[Any]) -> tuple[Any, ...]:
+    """The names of options: scalars are their own, techniques have theirs, all else is its JSON."""
+    names = [
+        next(iter(option)) if isinstance(option, dict) and len(option) == 1 else option
+        for option in options
+    ]
+    plain = all(isinstance(name, bool | int | float | str | None) for name in names)
+    if plain and len(set(names)) == len(names):
+        return tuple(False if name is None else name for name in names)
+    return tuple(json.dumps(option, sort_keys=True, default=str) for option in written)
 
 
 def default_of(field: FieldInfo | None) -> Any:

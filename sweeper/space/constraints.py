@@ -1,4 +1,7 @@
-"""Constraints: expressions over a trial's paths that every draw must satisfy. They are read, never executed."""
+"""Constraints: expressions over a trial's paths that every draw must satisfy.
+
+They are read, and never executed: there is arithmetic on numbers and nothing that could be called.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper.space.holes import at
+from sweeper.space.merge import slots
 
 BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -40,67 +44,71 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """Raises ValueError for anything but arithmetic, comparisons, and/or/not, constants and paths."""
+        """Raises ValueError for anything but arithmetic, comparisons, and/or/not, constants and
+        paths."""
         try:
-            tree = ast.parse(text, mode="eval").body
+            tree = ast.parse(text.strip(), mode="eval").body
+            return cls(text, tree, frozenset(_paths(tree)))
         except SyntaxError as error:
-            raise ValueError(
-                f"a constraint is an expression, but {text!r} is not: {error.msg}"
-            ) from None
-        return cls(text, tree, frozenset(_paths(tree, text)))
+            raise ValueError(f"a constraint is an expression, but: {error.msg}") from None
+        except (RecursionError, MemoryError):
+            raise ValueError("a constraint is short, but this one nests too deeply") from None
 
     def holds(self, trial: Mapping[str, Any]) -> bool:
-        """Whether a trial (plain data) satisfies it. One that speaks of a branch the trial lacks holds."""
+        """Whether a trial (plain data) satisfies it. One that speaks of a branch the trial lacks
+        holds. Raises ValueError where it computes with what is not a number."""
         try:
             return bool(_value(self.tree, dict(trial)))
         except LookupError:
             return True
+        except ZeroDivisionError:
+            raise ValueError("it divides by zero") from None
+        except TypeError:
+            raise ValueError("it orders or computes with what is not a number") from None
 
 
-def _paths(node: ast.expr, text: str) -> set[str]:
+def _paths(node: ast.expr) -> set[str]:
     match node:
         case ast.Name() | ast.Attribute():
-            return {_dotted(node, text)}
+            return {_dotted(node)}
         case ast.Constant(value=bool() | int() | float() | str()):
             return set()
         case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
-            return _paths(left, text) | _paths(right, text)
+            return _paths(left) | _paths(right)
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
-            return _paths(operand, text)
+            return _paths(operand)
         case ast.BoolOp(values=values):
-            return set().union(*(_paths(v, text) for v in values))
+            return set().union(*(_paths(v) for v in values))
         case ast.Compare(left=left, ops=ops, comparators=others) if all(
             type(op) in COMPARE for op in ops
         ):
-            return _paths(left, text).union(*(_paths(v, text) for v in others))
+            return _paths(left).union(*(_paths(v) for v in others))
         case ast.List(elts=items) | ast.Tuple(elts=items):
-            return set().union(*(_paths(v, text) for v in items))
-    part = ast.unparse(node)
-    raise ValueError(
-        f"a constraint is made of paths, numbers, + - * / // %, comparisons, and, or, not; not of {part!r}"
-    )
+            return set().union(*(_paths(v) for v in items))
+    made_of = "paths, constants, + - * / // %, comparisons, and, or, not"
+    raise ValueError(f"a constraint is made of {made_of}, but got {ast.unparse(node)!r}")
 
 
-def _dotted(node: ast.expr, text: str) -> str:
+def _dotted(node: ast.expr) -> str:
     match node:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=value, attr=attr):
-            return f"{_dotted(value, text)}.{attr}"
+            return f"{_dotted(value)}.{attr}"
     raise ValueError(f"a path is names joined by dots, but got {ast.unparse(node)!r}")
 
 
 def _value(node: ast.expr, trial: dict[str, Any]) -> Any:
     match node:
         case ast.Name() | ast.Attribute():
-            return _named(at(trial, _dotted(node, "")))
+            return _named(trial, _dotted(node))
         case ast.Constant(value=value):
             return value
         case ast.BinOp(left=left, op=op, right=right):
-            return BINARY[type(op)](_value(left, trial), _value(right, trial))
+            return BINARY[type(op)](_number(_value(left, trial)), _number(_value(right, trial)))
         case ast.UnaryOp(op=op, operand=operand):
             value = _value(operand, trial)
-            return -value if isinstance(op, ast.USub) else not value
+            return -_number(value) if isinstance(op, ast.USub) else not value
         case ast.BoolOp(op=op, values=values):
             parts = (_value(v, trial) for v in values)
             return all(parts) if isinstance(op, ast.And) else any(parts)
@@ -114,6 +122,18 @@ def _value(node: ast.expr, trial: dict[str, Any]) -> Any:
     raise AssertionError(f"parsed, but not evaluated: {ast.dump(node)}")
 
 
-def _named(value: Any) -> Any:
-    """A slot with one technique stands for its name, so that ``loss == 'hinge'`` reads as meant."""
-    return next(iter(value)) if isinstance(value, dict) and len(value) == 1 else value
+def _number(value: Any) -> Any:
+    """Text and lists would multiply into something enormous."""
+    if isinstance(value, int | float):
+        return value
+    raise TypeError
+
+
+def _named(trial: dict[str, Any], path: str) -> Any:
+    """What stands at a path: a technique is true, and a slot is the name of what it holds, or all
+    names, so that ``loss == 'hinge'`` and ``'ema' in tricks`` read as meant."""
+    value = at(trial, path)
+    slot = slots().get(("trial", *path.split(".")))
+    if isinstance(value, dict) and slot is not None:
+        return list(value) if slot.holds == "many" else next(iter(value))
+    return True if isinstance(value, dict) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 Scalar = bool | int | float | str | None
 
@@ -41,7 +41,11 @@ class Float:
         """The default of the knob, or the middle of the range."""
         if self.default is not None and self.low <= self.default <= self.high:
             return self.default
-        return math.sqrt(self.low * self.high) if self.log else (self.low + self.high) / 2
+        if self.log:
+            return math.sqrt(self.low * self.high)
+        if self.step is not None:
+            return self.low + self.step * round((self.high - self.low) / self.step / 2)
+        return (self.low + self.high) / 2
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "float", "low": self.low, "high": self.high, "log": self.log}
@@ -73,8 +77,11 @@ class Int:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values or branches, each with a label of its own; the holes of a branch are asked for only when
-    it is chosen."""
+    """One of several values or branches, each with a label of its own.
+
+    The holes of a branch are asked for only when it is chosen. A label that is none of them, which
+    only a baseline has, stands for itself.
+    """
 
     labels: tuple[Scalar, ...]
     options: tuple[Any, ...]
@@ -82,10 +89,15 @@ class Choice:
 
     def fill(self, suggester: Suggester, path: str) -> Any:
         label = suggester.suggest_categorical(path, self.labels)
+        if label not in self.labels:
+            return label
         return fill(self.options[self.labels.index(label)], suggester, path)
 
     def plainest(self) -> Scalar:
-        return self.default if self.default in self.labels else self.labels[0]
+        """The default of the knob, or to leave it out, or the first."""
+        if self.default in self.labels:
+            return cast(Scalar, self.default)
+        return next((label for label in self.labels if label is False), self.labels[0])
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "choice", "choices": list(self.labels)}
@@ -113,7 +125,7 @@ class Maybe:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A value searched as a multiple of another; the parameter is the ratio, the value is derived."""
+    """A value searched as a multiple of another: the parameter is the ratio, the value derived."""
 
     of: str
     hole: Float
@@ -143,13 +155,11 @@ def fill(node: Any, suggester: Suggester, path: str = "") -> Any:
                 key: fill(child, suggester, f"{path}.{key}".lstrip("."))
                 for key, child in node.items()
             }
-        case list():
-            return [fill(child, suggester, f"{path}.{i}") for i, child in enumerate(node)]
     return node
 
 
 def settle(tree: Any) -> Any:
-    """Turn drawn ratios into values. Raises LookupError when a ratio is of a value that this draw lacks."""
+    """Turn drawn ratios into values."""
 
     def walk(node: Any) -> Any:
         match node:
@@ -157,8 +167,6 @@ def settle(tree: Any) -> Any:
                 return node.ratio * float(walk(at(tree, node.of)))
             case dict():
                 return {key: walk(child) for key, child in node.items()}
-            case list():
-                return [walk(child) for child in node]
         return node
 
     return walk(tree)
@@ -192,27 +200,55 @@ def holes(node: Any, path: str = "") -> Iterator[tuple[str, Float | Int | Choice
                 yield from holes(child, f"{path}.{key}".lstrip("."))
 
 
+def branches(node: Any) -> Sequence[Any]:
+    """What may stand where a node does."""
+    match node:
+        case Choice():
+            return node.options
+        case Maybe():
+            return (node.inner, False)
+    return (node,)
+
+
+def ratios(node: Any, path: str = "") -> Iterator[tuple[str, Ratio]]:
+    """Every ratio of a tree, whichever branch it is in."""
+    for branch in branches(node):
+        match branch:
+            case Ratio():
+                yield path, branch
+            case dict():
+                for key, child in branch.items():
+                    yield from ratios(child, f"{path}.{key}".lstrip("."))
+
+
 class Fixed:
-    """Fills holes with given values; what is not given takes its plainest value. Notes what it gave."""
+    """Fills holes with given values, and all others with their plainest; notes what it gave.
+
+    What is given inside a branch chooses that branch, unless the branch is given too.
+    """
 
     def __init__(self, tree: Any, given: Mapping[str, Any]) -> None:
         self.plainest = {name: hole.plainest() for name, hole in holes(tree)}
         self.given = given
         self.params: dict[str, Any] = {}
 
-    def _value(self, name: str) -> Any:
-        self.params[name] = self.given.get(name, self.plainest[name])
+    def _value(self, name: str, otherwise: Any) -> Any:
+        self.params[name] = self.given.get(name, otherwise)
         return self.params[name]
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._value(name))
+    ) -> Any:
+        return self._value(name, self.plainest[name])
 
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        return int(self._value(name))
+    ) -> Any:
+        return self._value(name, self.plainest[name])
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._value(name)
+        below = [p.removeprefix(f"{name}.") for p in self.given if p.startswith(f"{name}.")]
+        if not below:
+            return self._value(name, self.plainest[name])
+        branch = True if tuple(choices) == (False, True) else below[0].partition(".")[0]
+        return self._value(name, branch)

@@ -1,25 +1,27 @@
-"""Putting a space together from the files it extends and the preset of its data."""
+"""Laying one tree upon another: a space upon what it extends, and ``--set`` upon that."""
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 from pydantic import BaseModel
 
 from sweeper.config import Slot, Trial, Where
-from sweeper.space.compile import is_hole
+from sweeper.space.compile import is_hole, part_of, slot_of
 
 
-def slots(model: type[BaseModel] = Trial, path: Where = ("trial",)) -> dict[Where, Slot]:
+@cache
+def slots(model: type[BaseModel] = Trial, path: Where = ("trial",)) -> Mapping[Where, Slot]:
     """The places for techniques in a trial, by path."""
     found: dict[Where, Slot] = {}
     for name, field in model.model_fields.items():
-        for slot in field.metadata:
-            if isinstance(slot, Slot):
-                found[(*path, name)] = slot
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                found |= slots(kind, (*path, name))
+        slot, part = slot_of(field), part_of(field)
+        if slot is not None:
+            found[(*path, name)] = slot
+        if part is not None:
+            found |= slots(part, (*path, name))
     return found
 
 
@@ -30,15 +32,10 @@ def merge(base: Any, over: Any, path: Where = ()) -> Any:
     """
     slot = slots().get(path)
     if slot is not None:
-        base, over = _named(base), _named(over)
-        if (
-            slot.holds != "many"
-            and isinstance(base, dict)
-            and isinstance(over, dict)
-            and base.keys() != over.keys()
-        ):
-            return over
+        base, over = _spelled_out(base), _spelled_out(over)
     if not isinstance(base, dict) or not isinstance(over, dict) or is_hole(base) or is_hole(over):
+        return over
+    if slot is not None and slot.holds != "many" and base.keys() != over.keys():
         return over
     merged = dict(base)
     for key, value in over.items():
@@ -46,8 +43,16 @@ def merge(base: Any, over: Any, path: Where = ()) -> Any:
     return merged
 
 
-def _named(value: Any) -> Any:
-    return {value: {}} if isinstance(value, str) else value
+def _spelled_out(value: Any) -> Any:
+    """A slot as a mapping from techniques to knobs, whichever way it was written."""
+    match value:
+        case str():
+            return {value: {}}
+        case list() if all(isinstance(name, str) for name in value):
+            return {name: {} for name in value}
+        case dict() if not is_hole(value):
+            return {name: {} if knobs in (None, True) else knobs for name, knobs in value.items()}
+    return value
 
 
 def put(tree: dict[str, Any], path: Where, value: Any) -> dict[str, Any]:

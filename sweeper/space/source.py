@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +15,21 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarint import ScalarInt
 
-from sweeper.config import Problem, Where
+from sweeper.config import Problem, Where, show
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A place in a file, counted from one, and the line that stands there."""
+    """A place in a file, counted from one, and the line that stands there; or an option of the
+    command line, which has no lines."""
 
     file: str
-    line: int
-    column: int
+    line: int = 0
+    column: int = 0
     text: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,10 @@ class Fault:
     def __str__(self) -> str:
         lines = [f"{self.mark}: {self.problem}"]
         if self.mark.text:
-            lines += [
-                f"  {self.mark.line:>4} | {self.mark.text}",
-                f"       | {' ' * (self.mark.column - 1)}^",
-            ]
+            indent = re.sub(r"[^\t]", " ", self.mark.text[: self.mark.column - 1])
+            lines += [f"  {self.mark.line:>4} | {self.mark.text}", f"       | {indent}^"]
         if self.problem.hint:
-            lines.append(f"  did you mean {self.problem.hint!r}?")
+            lines.append(f"  did you mean {self.problem.hint}?")
         return "\n".join(lines)
 
 
@@ -65,85 +65,126 @@ class Source:
     marks: Mapping[Where, Mark]
 
     def mark(self, path: Where) -> Mark:
-        """The place of a part, or of the nearest part around it that was written down."""
-        for length in range(len(path), -1, -1):
-            if path[:length] in self.marks:
-                return self.marks[path[:length]]
-        return Mark("<input>", 1, 1)
+        """The place of a part, or of the nearest part around it that was written down.
+
+        The path may be that of a draw, in which nothing is left of the holes that it came from.
+        """
+        written: Where = ()
+        node: Any = self.tree
+        for key in path:
+            steps = _steps(node, key)
+            if steps is None:
+                break
+            for step in steps:
+                node = node[step]
+            written = (*written, *steps)
+        for length in range(len(written), -1, -1):
+            if written[:length] in self.marks:
+                return self.marks[written[:length]]
+        return Mark("the search space")
 
     def fault(self, problem: Problem) -> Fault:
         return Fault(self.mark(problem.path), problem)
 
 
+def _steps(node: Any, key: str | int) -> Where | None:
+    """The keys that lead from a part to what a draw has under ``key``: one, or more through a hole,
+    or none where a bare name stands for it."""
+    match node:
+        case str() if node == key:
+            return ()
+        case list() if isinstance(key, int):
+            return (key,) if key < len(node) else None
+        case list():
+            return (node.index(key),) if key in node else None
+        case {"maybe": inner} if key != "maybe":
+            below = _steps(inner, key)
+            return None if below is None else ("maybe", *below)
+        case {"choice": list(options)} if key != "choice":
+            for i, option in enumerate(options):
+                below = () if option is key else _steps(option, key)
+                if below is not None:
+                    return ("choice", i, *below)
+        case dict():
+            return (key,) if key in node else None
+    return None
+
+
 def read(path: Path) -> Source:
-    """A YAML file whose top is a mapping. YAML 1.2: ``1e-4`` is a number, ``on`` and ``no`` are names. Raises
-    InputError."""
+    """A YAML file whose top is a mapping. Raises InputError.
+
+    It is YAML 1.2: ``1e-4`` is a number, and ``on`` and ``no`` are names.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(
-            [f"{path}:1:1: a search space is a YAML file, but it cannot be read: {reason}"]
-        ) from None
+        raise InputError([f"{path}: a search space is a YAML file, but {reason}"]) from None
     lines = text.splitlines()
+
+    def mark(line: int, column: int) -> Mark:
+        return Mark(str(path), line + 1, column + 1, lines[line] if line < len(lines) else "")
+
     try:
         data = YAML(typ="rt").load(text)
+        marks: dict[Where, Mark] = {(): mark(0, 0)}
+        for where, at in _places(data, ()):
+            marks[where] = mark(*at)
+        tree = plain(data)
     except MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
-        mark = _mark(path, lines, at.line if at else 0, at.column if at else 0)
-        raise InputError([Fault(mark, Problem((), f"not valid YAML: {error.problem}"))]) from None
+        law = f"this is not valid YAML: {(error.problem or '').partition(' (original')[0]}"
+        place = mark(at.line, at.column) if at else mark(0, 0)
+        raise InputError([Fault(place, Problem((), law))]) from None
     except YAMLError as error:
-        raise InputError([f"{path}:1:1: not valid YAML: {error}"]) from None
-    if not isinstance(data, CommentedMap):
-        law = f"a search space is a mapping, but got {type(data).__name__}"
-        raise InputError([Fault(_mark(path, lines, 0, 0), Problem((), law))])
-    marks: dict[Where, Mark] = {(): _mark(path, lines, 0, 0)}
+        raise InputError([f"{path}: this is not valid YAML: {error}"]) from None
+    except RecursionError:
+        raise InputError([f"{path}: a search space does not contain itself"]) from None
+    if not isinstance(tree, dict):
+        found = "nothing" if tree is None else show(tree)
+        law = f"a search space is a mapping, but got {found}"
+        raise InputError([Fault(mark(0, 0), Problem((), law))])
+    return Source(tree, marks)
 
-    def plain(node: Any, where: Where) -> Any:
-        match node:
-            case CommentedMap():
-                for key in node:
-                    marks[(*where, key)] = _mark(path, lines, *node.lc.key(key))
-                return {key: plain(value, (*where, key)) for key, value in node.items()}
-            case CommentedSeq():
-                for i in range(len(node)):
-                    marks[(*where, i)] = _mark(path, lines, *node.lc.item(i))
-                return [plain(value, (*where, i)) for i, value in enumerate(node)]
-        return scalar(node)
 
-    return Source(plain(data, ()), marks)
+def _places(node: Any, where: Where) -> Iterable[tuple[Where, tuple[int, int]]]:
+    """The line and column, from zero, of every key and item. What a ``<<`` merged in has none."""
+    match node:
+        case CommentedMap():
+            written = node.lc.data or {}
+            for key, value in node.items():
+                if key in written:
+                    yield (*where, str(key)), node.lc.key(key)
+                yield from _places(value, (*where, str(key)))
+        case CommentedSeq():
+            for i, value in enumerate(node):
+                yield (*where, i), node.lc.item(i)
+                yield from _places(value, (*where, i))
 
 
 def parse_value(text: str) -> Any:
-    """The value of ``--set path=value``, read as YAML."""
-
-    def plain(node: Any) -> Any:
-        match node:
-            case CommentedMap():
-                return {key: plain(value) for key, value in node.items()}
-            case CommentedSeq():
-                return [plain(value) for value in node]
-        return scalar(node)
-
+    """The value of ``--set path=value``, read as YAML. Raises ValueError."""
     try:
         return plain(YAML(typ="rt").load(text))
-    except YAMLError as error:
-        raise InputError([f"--set {text}: not valid YAML: {error}"]) from None
+    except MarkedYAMLError as error:
+        raise ValueError(f"{text!r} is not valid YAML: {error.problem}") from None
+    except (YAMLError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not valid YAML: {error}") from None
 
 
-def scalar(value: Any) -> Any:
-    """A round-trip scalar as the plain Python value it stands for."""
-    match value:
+def plain(node: Any) -> Any:
+    """What was read, as plain data whose keys are text."""
+    match node:
+        case CommentedMap():
+            return {str(key): plain(value) for key, value in node.items()}
+        case CommentedSeq():
+            return [plain(value) for value in node]
         case ScalarBoolean():
-            return bool(value)
+            return bool(node)
         case ScalarInt():
-            return int(value)
+            return int(node)
         case ScalarFloat():
-            return float(value)
+            return float(node)
         case str():
-            return str(value)
-    return value
-
-
-def _mark(path: Path, lines: list[str], line: int, column: int) -> Mark:
-    return Mark(str(path), line + 1, column + 1, lines[line] if line < len(lines) else "")
+            return str(node)
+    return node

@@ -4,94 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from annotated_types import Ge, Gt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 import sweeper
 from sweeper.config import Misfit, Problem, Trial, Where, problems_of
 from sweeper.registry import nearest
+from sweeper.space import laws
+from sweeper.space.baselines import Baseline, Drawn
 from sweeper.space.compile import Compiler
 from sweeper.space.constraints import Constraint
-from sweeper.space.holes import Fixed, Ratio, Suggester, at, fill, holes, settle
+from sweeper.space.document import Budget, Document, Objective, Resources, Search
+from sweeper.space.holes import Suggester, fill, holes, settle
 from sweeper.space.merge import merge, put
-from sweeper.space.source import InputError, Fault, Mark, Source, parse_value, read
-
-
-def fraction(value: Any) -> Any:
-    """``1/9`` is the number it says."""
-    try:
-        return float(Fraction(value)) if isinstance(value, str) else value
-    except (ValueError, ZeroDivisionError):
-        return value
-
-
-class Settings(BaseModel):
-    """Part of a search space beside the trial: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Search(Settings):
-    """How holes are filled, how many trials there are, and the seed of it all."""
-
-    method: Literal["tpe", "random"] = "tpe"
-    trials: Annotated[int, Ge(1)] = 24
-    seed: Annotated[int, Ge(0)] = 0
-
-
-class Rungs(Settings):
-    """Where ASHA judges: at ``first`` of the budget, and every ``factor`` times further. One in ``factor`` goes on."""
-
-    first: Annotated[float, BeforeValidator(fraction), Field(gt=0, lt=1)] = 1 / 9
-    factor: Annotated[int, Ge(2)] = 3
-
-
-class Budget(Settings):
-    """How far a trial may go, on which axis, and where it is judged on the way."""
-
-    axis: Literal["kimg"] = "kimg"
-    max: Annotated[float, Gt(0)] | None = None
-    rungs: Rungs = Rungs()
-
-
-class Objective(Settings):
-    """What is minimised. The data says in which features the Fréchet distance is taken."""
-
-    metric: Literal["fid"] = "fid"
-    mode: Literal["min"] = "min"
-
-
-class Resources(Settings):
-    """What one trial is given."""
-
-    cpu: Annotated[int, Ge(1)] = 1
-    gpu: Annotated[float, Ge(0)] | Literal["auto"] = "auto"
-
-
-class Document(Settings):
-    """A search space as it is written."""
-
-    name: str | None = None
-    extends: str | None = None
-    trial: dict[str, Any]
-    constraints: list[str] = []
-    baselines: list[dict[str, Any]] = []
-    search: Search = Search()
-    budget: Budget = Budget()
-    objective: Objective = Objective()
-    resources: Resources = Resources()
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """A named trial that is always run, to the full budget: the given values, and the plainest of everything else."""
-
-    name: str
-    given: Mapping[str, Any]
+from sweeper.space.source import Fault, InputError, Mark, Source, parse_value, read
 
 
 @dataclass(frozen=True)
@@ -111,11 +39,11 @@ class SearchSpace:
     @property
     def parameters(self) -> list[dict[str, Any]]:
         """Every parameter that some draw has: its name, kind, and range or choices."""
-        return [{"name": name, **hole.describe()} for name, hole in holes(self.tree)]
+        return [{"name": name, **hole.describe()} for name, hole in dict(holes(self.tree)).items()]
 
     def sample(self, suggester: Suggester) -> Trial:
         """Fill every hole. Raises Misfit when the draw breaks a law."""
-        return self._trial(fill(self.tree, suggester))
+        return self._trial(settle(fill(self.tree, suggester)))
 
     def walk(self, suggester: Suggester) -> None:
         """Ask for a value at every hole of the branches taken, and make nothing of it."""
@@ -123,75 +51,35 @@ class SearchSpace:
 
     def baseline(self, baseline: Baseline) -> tuple[dict[str, Any], Trial]:
         """The parameters that a baseline stands for, and its trial. Raises Misfit."""
-        tree, given, ratios = self.tree, {}, {}
-        names, multiples = dict(holes(tree)), dict(_ratios(tree))
-        for path, value in _flat(baseline.given, names):
-            if path in names:
-                given[path] = value
-                continue
-            tree = put_compiled(tree, path, value)
-            if path in multiples:
-                ratios[f"{path}.ratio"] = (value, multiples[path].of)
-        fixed = Fixed(tree, given)
-        trial = self._trial(fill(tree, fixed))
+        drawn = Drawn(self.tree, baseline.given)
+        trial = self._trial(drawn.tree)
         plain = trial.plain()
-        return fixed.params | {
-            name: value / at(plain, of) for name, (value, of) in ratios.items()
-        }, trial
+        if problems := drawn.missing(plain):
+            raise Misfit(problems)
+        return drawn.params(plain), trial
 
-    def _trial(self, filled: dict[str, Any]) -> Trial:
-        try:
-            trial = Trial.read(settle(filled))
-        except LookupError as error:
-            problem = Problem(
-                (), f"a ratio is of a value that the draw has, but it has no {error.args[0]}"
-            )
-            raise Misfit([problem]) from None
+    def _trial(self, tree: dict[str, Any]) -> Trial:
+        trial = Trial.read(tree)
         plain = trial.plain()
-        broken = [Problem(("constraints",), c.text) for c in self.constraints if not c.holds(plain)]
-        if broken:
-            raise Misfit(
-                [Problem(p.path, f"the constraint {p.law!r} does not hold") for p in broken]
-            )
+        if problems := [p for i, c in enumerate(self.constraints) if (p := _broken(c, i, plain))]:
+            raise Misfit(problems)
         return trial
 
     def fault(self, problem: Problem) -> Fault:
         """A problem of a draw, at the place in the file that allowed it."""
-        inside = problem.path[:1] in {("constraints",), ("baselines",), ("budget",), ("search",)}
+        inside = problem.path[:1] and problem.path[0] in Document.model_fields
         path = problem.path if inside else ("trial", *problem.path)
         return Fault(self.source.mark(path), problem)
 
 
-def _flat(
-    given: Mapping[str, Any], names: Mapping[str, Any], path: str = ""
-) -> list[tuple[str, Any]]:
-    """Settings by dotted path; a technique with knobs is its label, and its knobs below."""
-    flat = []
-    for key, value in given.items():
-        where = f"{path}.{key}".lstrip(".")
-        if isinstance(value, Mapping) and where in names:
-            label = (
-                True if names[where].describe()["choices"] == [False, True] else next(iter(value))
-            )
-            flat += [(where, label), *_flat(value, names, where)]
-        else:
-            flat.append((where, value))
-    return flat
-
-
-def put_compiled(tree: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """A compiled tree with a constant at a path. Raises Misfit when the path leads nowhere."""
-    head, _, rest = path.partition(".")
-    if not rest:
-        return tree | {head: value}
-    below = tree.get(head)
-    if below is None:
-        below = {}
-    if not isinstance(below, dict):
-        raise Misfit(
-            [Problem((), f"a baseline sets what every draw has, but {path} is inside a choice")]
-        )
-    return tree | {head: put_compiled(below, rest, value)}
+def _broken(constraint: Constraint, index: int, plain: dict[str, Any]) -> Problem | None:
+    where = ("constraints", index)
+    try:
+        if constraint.holds(plain):
+            return None
+    except ValueError as error:
+        return Problem(where, f"the constraint {constraint.text!r} cannot be judged: {error}")
+    return Problem(where, f"the constraint {constraint.text!r} does not hold")
 
 
 def shipped() -> Path:
@@ -207,16 +95,12 @@ def load(
     overrides: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
 ) -> SearchSpace:
-    """Read a search space, with what it extends below it, the preset of its data between, and ``--set`` above.
+    """Read a search space, with what it extends and the preset of its data below it and ``--set``
+    above.
 
     Raises InputError with every problem of the file.
     """
-    own = read(path)
-    if "trial" not in own.tree and "loss" in own.tree:
-        own = Source(
-            {"trial": own.tree},
-            {("trial", *where) if where else (): m for where, m in own.marks.items()},
-        )
+    own = _as_space(read(path))
     merged = _extended(own, path, preset, seen=(path.resolve(),))
     for text in overrides:
         merged = _overridden(merged, text)
@@ -225,23 +109,49 @@ def load(
     return _compile(merged, path.stem)
 
 
+def _as_space(own: Source) -> Source:
+    """A file may hold a trial and nothing else; that is a space without holes."""
+    tree = own.tree
+    if tree.keys() & Document.model_fields.keys() or not tree.keys() & Trial.model_fields.keys():
+        return own
+    return Source({"trial": tree}, {("trial", *where): m for where, m in own.marks.items()})
+
+
 def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, ...]) -> Source:
+    """A space upon the preset of its data, upon what it extends."""
     name = own.tree.get("extends")
     below = Source({}, {})
-    if name is not None:
-        found = _find(str(name), path)
-        if found is None or found.resolve() in seen:
-            known = sorted(str(p.relative_to(shipped())) for p in shipped().rglob("*.yaml"))
-            law = (
-                "extends itself"
-                if found
-                else f"there is no {name} beside this file or among those that ship"
-            )
-            raise InputError([own.fault(Problem(("extends",), law, nearest(str(name), known)))])
+    if isinstance(name, str):
+        found = _find(name, path)
+        if found is None:
+            known = [p.relative_to(shipped()).as_posix() for p in sorted(shipped().rglob("*.yaml"))]
+            law = f"there is no {name} beside this file or among the spaces that ship"
+            raise InputError([own.fault(Problem(("extends",), law, nearest(name, known)))])
+        if found.resolve() in seen:
+            chain = " extends ".join(p.name for p in (*seen, found))
+            law = f"a space does not extend itself, but {chain}"
+            raise InputError([own.fault(Problem(("extends",), law))])
         below = _extended(read(found), found, None, (*seen, found.resolve()))
     for layer in filter(None, (preset, own)):
-        below = Source(merge(below.tree, layer.tree), {**below.marks, **layer.marks})
+        below = _laid(below, layer)
     return Source({k: v for k, v in below.tree.items() if k != "extends"}, below.marks)
+
+
+def _laid(below: Source, layer: Source) -> Source:
+    """One source upon another. What is replaced as a whole loses its places in the file below."""
+    whole = {path for path in layer.marks if not isinstance(_part(layer.tree, path), dict)}
+    kept = {
+        path: mark
+        for path, mark in below.marks.items()
+        if not any(path[:length] in whole for length in range(1, len(path)))
+    }
+    return Source(merge(below.tree, layer.tree), {**kept, **layer.marks})
+
+
+def _part(tree: Any, path: Sequence[str | int]) -> Any:
+    for key in path:
+        tree = tree[key]
+    return tree
 
 
 def _find(name: str, path: Path) -> Path | None:
@@ -249,137 +159,113 @@ def _find(name: str, path: Path) -> Path | None:
 
 
 def _overridden(source: Source, text: str) -> Source:
+    """A source with a value of ``--set`` in it. Paths start in the trial, or at the top."""
     name, equals, value = text.partition("=")
-    mark = Mark(f"--set {text}", 1, 1)
-    if not equals or not name:
-        raise InputError([Fault(mark, Problem((), "an override is path=value"))])
-    keys: Where = tuple(name.strip().split("."))
-    path = keys if keys[0] in Document.model_fields else ("trial", *keys)
-    marks = {k: m for k, m in source.marks.items() if k[: len(path)] != path}
-    return Source(put(source.tree, path, parse_value(value)), {**marks, path: mark})
+    mark = Mark(f"--set {text}")
+    if not equals or not name.strip():
+        law = "an override is path=value, such as batch.size=32"
+        raise InputError([Fault(mark, Problem((), law))])
+    keys = tuple(name.strip().split("."))
+    top = [key for key in Document.model_fields if key != "extends"]
+    root = (
+        keys[0] if keys[0] in Trial.model_fields else nearest(keys[0], [*top, *Trial.model_fields])
+    )
+    path = keys if root in top else ("trial", *keys)
+    if keys[0] == "extends":
+        law = "a space extends another in its file, and nowhere else"
+        raise InputError([Fault(mark, Problem(("extends",), law))])
+    try:
+        layer = Source(put({}, path, parse_value(value)), {path: mark})
+    except ValueError as error:
+        raise InputError([Fault(mark, Problem((), str(error)))]) from None
+    return _laid(source, layer)
 
 
 def _compile(source: Source, stem: str) -> SearchSpace:
+    """Check everything that was written, part by part, and then the laws over the whole."""
     problems: list[Problem] = []
-    try:
-        document = Document.model_validate(source.tree)
-    except ValidationError as error:
-        problems += problems_of(error, Document)
-        document = Document.model_construct(trial=source.tree.get("trial") or {})
-    compiler = Compiler(problems.append)
-    tree = compiler.model(Trial, source.tree.get("trial") or {}, ("trial",))
-    if not problems:
-        tree = _complete(tree, document, problems)
-    constraints = _constraints(document, problems)
-    if problems:
-        raise InputError(
-            sorted(
-                map(source.fault, problems), key=lambda f: (f.mark.file, f.mark.line, f.mark.column)
-            )
-        )
+    document = _document(source, problems)
+    trial, tree = source.tree.get("trial"), dict[str, Any]()
+    if isinstance(trial, dict):
+        horizon = _horizon(trial, document, problems)
+        tree = Compiler(problems.append).model(Trial, horizon | trial, ("trial",))
+    constraints = _constraints(source.tree.get("constraints"), problems)
+    _refuse(source, problems)
+    assert document is not None
     space = SearchSpace(
         document.name or stem,
         tree,
         constraints,
-        tuple(_baseline(b, i) for i, b in enumerate(document.baselines)),
+        tuple(map(Baseline.read, document.baselines, range(len(document.baselines)))),
         document.search,
         document.budget,
         document.objective,
         document.resources,
         source,
     )
-    _check(space)
+    _refuse(source, laws.broken(space.tree, space.constraints))
+    _refuse(source, _unfit(space))
     return space
 
 
-def _complete(tree: dict[str, Any], document: Document, problems: list[Problem]) -> dict[str, Any]:
-    """Fill in what follows from the budget: the horizon, and an evaluation every ninth of it."""
-    if document.budget.max is not None:
-        tree = {"horizon_kimg": document.budget.max, **tree}
-    horizon = tree.get("horizon_kimg")
-    if isinstance(horizon, int | float):
-        evaluation = {"every_kimg": horizon / 9, **tree.get("evaluation", {})}
-        tree = {**tree, "evaluation": evaluation}
-    else:
-        problems.append(
-            Problem(("budget",), "budget.max says how many kimg a trial may see, but it is not set")
-        )
-    return tree
+def _refuse(source: Source, problems: Sequence[Problem]) -> None:
+    if problems:
+        faults = list(dict.fromkeys(map(source.fault, problems)))
+        faults.sort(key=lambda fault: (fault.mark.file, fault.mark.line, fault.mark.column))
+        raise InputError(faults)
 
 
-def _constraints(document: Document, problems: list[Problem]) -> tuple[Constraint, ...]:
+def _document(source: Source, problems: list[Problem]) -> Document | None:
+    try:
+        return Document.model_validate(source.tree)
+    except ValidationError as error:
+        problems += problems_of(error, Document)
+        return None
+
+
+def _horizon(
+    trial: dict[str, Any], document: Document | None, problems: list[Problem]
+) -> dict[str, Any]:
+    """What follows from the budget: how far a trial goes, and an evaluation every ninth of it."""
+    if document is None:  # the budget's own problems are told of already
+        return {"horizon_kimg": 1.0}
+    horizon = trial.get("horizon_kimg", document.budget.max)
+    if horizon is None:
+        law = "budget.max says how many thousand images a trial may see, but it is not set"
+        problems.append(Problem(("budget",), law))
+        return {"horizon_kimg": 1.0}
+    evaluation = trial.get("evaluation", {})
+    if isinstance(horizon, int | float) and isinstance(evaluation, dict):
+        evaluation = {"every_kimg": horizon / 9} | evaluation
+    return {"horizon_kimg": horizon, "evaluation": evaluation}
+
+
+def _constraints(written: Any, problems: list[Problem]) -> tuple[Constraint, ...]:
     parsed = []
-    for i, text in enumerate(document.constraints):
+    for i, text in enumerate(written if isinstance(written, list) else []):
         try:
-            parsed.append(Constraint.parse(text))
+            if isinstance(text, str):
+                parsed.append(Constraint.parse(text))
         except ValueError as error:
             problems.append(Problem(("constraints", i), str(error)))
     return tuple(parsed)
 
 
-def _baseline(written: Mapping[str, Any], index: int) -> Baseline:
-    given = {k: v for k, v in written.items() if k != "name"}
-    return Baseline(str(written.get("name", f"baseline {index + 1}")), given)
-
-
-def _check(space: SearchSpace) -> None:
-    """Laws over the whole space: ratios and constraints speak of paths that exist, baselines are trials."""
-    faults = []
-    try:
-        _, plain = space.baseline(Baseline("", {}))
-        known = set(paths(plain.plain()))
-    except Misfit:
-        known = set()
-    known |= {name for name, _ in holes(space.tree)} | set(paths(space.tree))
-    for i, constraint in enumerate(space.constraints):
-        for path in sorted(constraint.paths - known):
-            problem = Problem(
-                ("constraints", i), f"there is no {path} in this space", nearest(path, known)
-            )
-            faults.append(space.source.fault(problem))
-    for name, node in _ratios(space.tree):
-        if node.of not in known:
-            where: Where = ("trial", *name.split("."), "ratio_of")
-            law = f"a ratio is of a path that every draw has, but there is no {node.of}"
-            faults.append(space.source.fault(Problem(where, law, nearest(node.of, known))))
+def _unfit(space: SearchSpace) -> list[Problem]:
+    """What keeps baselines from being trials: each problem where the baseline sets its cause."""
+    problems, seen = [], set[str]()
     for i, baseline in enumerate(space.baselines):
-        faults += _baseline_faults(space, baseline, i, known)
-    if faults:
-        raise InputError(faults)
-
-
-def _baseline_faults(
-    space: SearchSpace, baseline: Baseline, index: int, known: set[str]
-) -> list[Fault]:
-    for path in baseline.given:
-        if path not in known and not any(k.startswith(f"{path}.") for k in known):
-            law = f"a baseline sets paths of the trial, but there is no {path}"
-            return [
-                space.source.fault(Problem(("baselines", index, path), law, nearest(path, known)))
-            ]
-    try:
-        space.baseline(baseline)
-    except Misfit as misfit:
-        return [space.source.fault(Problem(("baselines", index), str(p))) for p in misfit.problems]
-    return []
-
-
-def _ratios(node: Any, path: str = "") -> list[tuple[str, Ratio]]:
-    match node:
-        case Ratio():
-            return [(path, node)]
-        case dict():
-            return [
-                found
-                for key, child in node.items()
-                for found in _ratios(child, f"{path}.{key}".lstrip("."))
-            ]
-    return []
-
-
-def paths(tree: Any, path: str = "") -> list[str]:
-    """Every dotted path of a tree."""
-    if not isinstance(tree, dict):
-        return [path]
-    below = [p for key, child in tree.items() for p in paths(child, f"{path}.{key}".lstrip("."))]
-    return [path, *below] if path else below
+        if baseline.name in seen:
+            law = f"baselines differ by name, but two are called {baseline.name!r}"
+            problems.append(Problem(("baselines", i), law))
+        seen.add(baseline.name)
+        try:
+            space.baseline(baseline)
+        except Misfit as misfit:
+            for problem in misfit.problems:
+                path = ".".join(map(str, problem.path))
+                cause = [key for key in baseline.given if f"{path}.".startswith(f"{key}.")]
+                where: Where = ("baselines", i, *cause[:1])
+                law = problem.law if cause else f"{baseline.name!r} is no trial: {problem}"
+                problems.append(Problem(where, law, problem.hint))
+    return problems

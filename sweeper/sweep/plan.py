@@ -200,7 +200,7 @@ def with_features(
 ) -> SearchSpace:
     """Without labels there is no classifier to take features from: such data is measured in random
     ones."""
-    if "features" in space.tree["evaluation"]:
+    if "features" in space.source.tree["trial"].get("evaluation", {}):
         return space
     store = open_data(space, out, progress)
     kind = "classifier" if store.meta.classes > 1 else "random"

@@ -1,0 +1,97 @@
+"""A search space as it is written, beside its trial."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from sweeper.config import show
+
+
+def fraction(value: Any) -> Any:
+    """``1/9`` is the number it says."""
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except (ValueError, ZeroDivisionError):
+        return value
+
+
+def share(value: Any) -> Any:
+    """``auto``, or how much of a GPU."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (number and 0 <= value < float("inf")):
+        return value
+    law = "gpu must be auto or a number of at least 0, but got {got}"
+    raise PydanticCustomError("share", law, {"got": show(value)})
+
+
+Share = Annotated[
+    float | Literal["auto"],
+    PlainValidator(share, json_schema_input_type=Annotated[float, Ge(0)] | Literal["auto"]),
+]
+
+
+class Settings(BaseModel):
+    """Part of a search space beside the trial: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Search(Settings):
+    """How holes are filled, how many trials there are, and the seed of it all."""
+
+    method: Literal["tpe", "random"] = "tpe"
+    trials: Annotated[int, Ge(1)] = 24
+    seed: Annotated[int, Ge(0)] = 0
+
+
+class Rungs(Settings):
+    """Where ASHA judges: at ``first`` of the budget, and every ``factor`` times further, where one
+    in ``factor`` goes on."""
+
+    first: Annotated[
+        float,
+        BeforeValidator(fraction, json_schema_input_type=float | str),
+        Field(gt=0, lt=1),
+    ] = 1 / 9
+    factor: Annotated[int, Ge(2)] = 3
+
+
+class Budget(Settings):
+    """How far a trial may go, on which axis, and where it is judged on the way."""
+
+    axis: Literal["kimg"] = "kimg"
+    max: Annotated[float, Gt(0)] | None = None
+    rungs: Rungs = Rungs()
+
+
+class Objective(Settings):
+    """What is minimised. The data says in which features the Fréchet distance is taken."""
+
+    metric: Literal["fid"] = "fid"
+    mode: Literal["min"] = "min"
+
+
+class Resources(Settings):
+    """What one trial is given."""
+
+    cpu: Annotated[int, Ge(1)] = 1
+    gpu: Share = "auto"
+
+
+class Document(Settings):
+    """A search space: a trial with holes in it, and how to search it."""
+
+    name: str | None = None
+    extends: str | None = None
+    trial: dict[str, Any]
+    constraints: list[str] = []
+    baselines: list[dict[str, Any]] = []
+    search: Search = Search()
+    budget: Budget = Budget()
+    objective: Objective = Objective()
+    resources: Resources = Resources()

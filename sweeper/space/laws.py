@@ -1,0 +1,127 @@
+"""Laws over a whole space, beyond what each of its parts must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sweeper.config import Problem, Where
+from sweeper.registry import nearest
+from sweeper.space.constraints import Constraint
+from sweeper.space.holes import Choice, Float, Int, Maybe, Ratio, branches, holes
+
+FIXED = {
+    "data": "all trials of a sweep train on the same data",
+    "evaluation": "all trials of a sweep are measured alike",
+    "horizon_kimg": "how far trials go is decided by the budget and its rungs",
+    "seed": "the seeds of trials follow from search.seed",
+}
+
+
+def broken(tree: dict[str, Any], constraints: Sequence[Constraint]) -> list[Problem]:
+    return [*_searched(tree), *_named(tree), *_constrained(tree, constraints), *_multiplied(tree)]
+
+
+def _searched(tree: dict[str, Any]) -> Iterator[Problem]:
+    """Some parts of a trial are not searched."""
+    for name, _ in holes(tree):
+        root = name.partition(".")[0]
+        if root in FIXED:
+            yield Problem(("trial", *name.split(".")), f"{FIXED[root]}, but here is a hole")
+
+
+def _named(tree: dict[str, Any]) -> Iterator[Problem]:
+    """A parameter is searched in one way, in whichever branch it is."""
+    seen = dict[str, Any]()
+    for name, hole in holes(tree):
+        if seen.setdefault(name, hole) != hole:
+            law = f"{name} is searched in one way, but two options of a choice differ in it"
+            yield Problem(("trial", *name.split(".")), law)
+
+
+def _constrained(tree: dict[str, Any], constraints: Sequence[Constraint]) -> Iterator[Problem]:
+    """Constraints speak of paths that some draw has."""
+    known = set(some(tree))
+    for i, constraint in enumerate(constraints):
+        for path in sorted(constraint.paths - known):
+            law = f"there is no {path} in this space"
+            yield Problem(("constraints", i), law, nearest(path, known))
+
+
+def _multiplied(tree: dict[str, Any]) -> Iterator[Problem]:
+    """Ratios are of numbers that every draw has which has the ratio, and not of one another."""
+    for path, ratio, there in _ratios(tree, "", every(tree)):
+        where: Where = ("trial", *path.split("."), "ratio_of")
+        if ratio.of not in there:
+            some_have = ratio.of in set(some(tree))
+            has = "only some draws have" if some_have else "there is no"
+            law = f"a ratio is of a number that every draw has, but {has} {ratio.of}"
+            yield Problem(where, law, nearest(ratio.of, [p for p in there if p != path]))
+        elif not _numeric(there[ratio.of]):
+            yield Problem(where, f"a ratio is of a number, but {ratio.of} is none")
+        elif _circular(ratio, there):
+            yield Problem(where, f"a ratio leads to a number, but {path} leads back to itself")
+
+
+def _ratios(
+    node: Any, path: str, there: Mapping[str, Any]
+) -> Iterator[tuple[str, Ratio, Mapping[str, Any]]]:
+    """Every ratio, with all that a draw has which has it."""
+    match node:
+        case Ratio():
+            yield path, node, there
+        case dict():
+            for key, child in node.items():
+                yield from _ratios(child, f"{path}.{key}".lstrip("."), there)
+        case Choice() | Maybe():
+            for branch in branches(node):
+                yield from _ratios(branch, path, {**there, **every(branch, path)})
+
+
+def _numeric(node: Any) -> bool:
+    match node:
+        case bool():
+            return False
+        case int() | float() | Float() | Int() | Ratio():
+            return True
+        case Choice(options=options):
+            return all(map(_numeric, options))
+    return False
+
+
+def _circular(ratio: Ratio, there: Mapping[str, Any]) -> bool:
+    seen = set[str]()
+    node: Any = ratio
+    while isinstance(node, Ratio):
+        if node.of in seen:
+            return True
+        seen.add(node.of)
+        node = there.get(node.of)
+    return False
+
+
+def some(node: Any, path: str = "") -> Iterator[str]:
+    """Every path that some draw has."""
+    if path:
+        yield path
+    for branch in branches(node):
+        if isinstance(branch, dict):
+            for key, child in branch.items():
+                yield from some(child, f"{path}.{key}".lstrip("."))
+
+
+def every(node: Any, path: str = "") -> dict[str, Any]:
+    """What stands at every path that all draws have."""
+    found = {path: node} if path else {}
+    below = [
+        {
+            deeper: part
+            for key, child in branch.items()
+            for deeper, part in every(child, f"{path}.{key}".lstrip(".")).items()
+        }
+        if isinstance(branch, dict)
+        else {}
+        for branch in branches(node)
+    ]
+    shared = set(below[0]).intersection(*below[1:])
+    return found | {deeper: below[0][deeper] for deeper in below[0] if deeper in shared}
