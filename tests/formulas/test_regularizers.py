@@ -98,7 +98,7 @@ def test_a_penalty_moves_d_and_not_g(name: str) -> None:
 def test_taken_lazily_a_penalty_weighs_the_same(name: str) -> None:
     totals = {}
     for every in (1, 4):
-        d = Linear([1.7])
+        d = Linear([1.7], bias=0.5)
         term = Term(name, regularizers[name].make(), "discriminator", every)
         # A rate of zero holds the critic still, so that every move pays the same.
         gan, at, paid = game(d, Point([1.0]), lr=0.0, terms=(term,)), progress(), list[float]()
