@@ -210,7 +210,7 @@ def sweep(plan: Plan, how: Any) -> None:
         if code >= 128:
             say(resume_line(ledger, plan))
         elif not how.json_lines:
-            Console().print(answer(plan.plain(), ledger, followed(plan)))
+            Console().print(answer(plan.plain(), ledger, followed(plan)), soft_wrap=True)
     finally:
         ledger.close()
     raise typer.Exit(code)
@@ -245,15 +245,17 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
+# By name, since the modules that define them are heavy.
+EXPECTED = {"InputError": 2, "LedgerError": 4, "ClusterError": 4, "PagesError": 4}
+
+
 def refuse(error: Exception) -> int:
     """Tell of an error, and say which exit code it has."""
     kind = type(error).__name__
-    if kind == "InputError":
-        print(f"{error}\nnothing was started", file=sys.stderr)
-        return 2
-    if kind in ("LedgerError", "ClusterError", "UiError", "SpaceError"):
-        print(f"error: {error}", file=sys.stderr)
-        return 4
+    if kind in EXPECTED:
+        ending = "\nnothing was started" if EXPECTED[kind] == 2 else ""
+        print(f"{error}{ending}", file=sys.stderr)
+        return EXPECTED[kind]
     import tempfile
     import traceback
 

@@ -67,8 +67,8 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
     with Ledger(plan.folder) as ledger, executor(plan, how, say) as runner:
-        plan.write()
         shown = {**plan.plain(), "concurrency": runner.concurrency, "engine": runner.name}
+        plan.write(shown)
         tables = Tables(ledger, plan)
         screen = view(shown, ledger, json_lines=how.json_lines)
         tracker = Tracker(shown, ledger, plan.folder, how.tracking or default_uri(plan.folder))
@@ -87,8 +87,10 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
             undelivered = tracker.close(deadline=5.0 if caught() else 60.0)
         if sweep.exhausted:
             say(f"no more trials: {sweep.exhausted}")
+        for warning in tracker.warnings:
+            say(warning)
         if undelivered:
-            say(f"MLflow has not received {undelivered} records; resume the sweep to send them")
+            say(f"MLflow lacks {undelivered} runs; sweeper resume sends them")
         return caught() or code(ledger)
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -76,6 +77,7 @@ class Plan:
     command: str
     filled: tuple[str, ...] = ()
     rejected: dict[str, int] = field(default_factory=dict)
+    written: str = ""
 
     @property
     def folder(self) -> Path:
@@ -125,16 +127,18 @@ class Plan:
             "command": self.command,
         }
 
-    def write(self) -> None:
-        """Lay down the results folder: the space as written, the space resolved, and the plan."""
+    def write(self, also: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Lay down the results folder: the space as written, the space resolved, and the plan.
+
+        ``also`` is what else stands in ``sweep.json``: how it is run, which a plan does not know.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.written:
+            (self.folder / "space.yaml").write_text(self.written)
         with (self.folder / "resolved.yaml").open("w") as file:
             YAML(typ="safe").dump(self.space.source.tree, file)
-        self.write_json()
-
-    def write_json(self) -> None:
         draft = self.folder / f"sweep.json.{os.getpid()}.tmp"
-        draft.write_text(json.dumps(self.plain(), indent=2))
+        draft.write_text(json.dumps({**self.plain(), **also}, indent=2))
         draft.replace(self.folder / "sweep.json")
 
 
@@ -185,6 +189,7 @@ def prepare(settings: Settings, progress: Progress = silent) -> Plan:
         trials=settings.trials or space.search.trials,
         seed=space.search.seed if settings.seed is None else settings.seed,
         filled=tuple(describe_preset(preset)),
+        written=settings.space.read_text(encoding="utf-8"),
     )
     plan.rejected.update(check_draws(plan))
     return plan
@@ -245,6 +250,7 @@ def resolve(
     trials: int,
     seed: int,
     filled: tuple[str, ...] = (),
+    written: str = "",
     id: str | None = None,
     created: float | None = None,
     command: str | None = None,
@@ -278,6 +284,7 @@ def resolve(
         created=created or time.time(),
         command=command or shlex.join(["sweeper", *sys.argv[1:]]),
         filled=filled,
+        written=written,
     )
 
 

@@ -34,7 +34,5 @@ class OneSidedLabelSmoothing(Trick):
         if side == "fake":
             return labels
         random = progress.random["label_smoothing"]
-        unit = torch.rand(
-            labels.shape, generator=random, dtype=labels.dtype, device=labels.device
-        )
+        unit = torch.rand(labels.shape, generator=random, dtype=labels.dtype, device=labels.device)
         return labels * (self.alpha + self.spread * (2 * unit - 1))
