@@ -125,13 +125,13 @@ class Slot:
 
 def unknown(name: str, registry: Registry[Any], path: Where) -> Problem:
     """A name that a family does not have, and the one it most likely stands for."""
-    law = f"there is no {name!r} among the {registry.family}; there are {', '.join(registry)}"
+    law = f"there is no {name!r} among the {registry.family}; known: {', '.join(registry)}"
     return Problem(path, law, nearest(name, registry))
 
 
 def unknown_key(key: object, known: list[str], path: Where) -> Problem:
     """A key that its place does not have, and the one it most likely stands for."""
-    law = f"there is no key {str(key)!r} here; there are {', '.join(known) or 'none'}"
+    law = f"there is no key {str(key)!r} here; known: {', '.join(known) or 'none'}"
     return Problem(path, law, nearest(str(key), known))
 
 

@@ -24,7 +24,7 @@ from sweeper.registry import (
     nearest,
 )
 from sweeper.space.holes import Choice, Float, Hole, Int, Maybe, Ratio
-from sweeper.space.spelling import ours
+from sweeper.space.spelling import bounds, ours
 
 RANGES = ("uniform", "loguniform", "int", "logint")
 HOLES = (*RANGES, "choice", "maybe")
@@ -116,8 +116,11 @@ class Compiler:
 
     def technique(self, slot: Slot, name: str, knobs: Any, path: Where) -> Any:
         if name not in slot.registry:
-            hint = nearest(name, [*slot.registry, *HOLES])
-            self.report(replace(unknown(name, slot.registry, path), hint=hint))
+            problem = unknown(name, slot.registry, path)
+            if isinstance(knobs, list):  # a hole, then
+                problem = replace(problem, hint=nearest(name, HOLES))
+            if not self.foreign(name, path[:-1]):
+                self.report(problem)
             return NOTHING
         entry = slot.registry[name]
         if is_hole(knobs):
@@ -152,13 +155,11 @@ class Compiler:
         return self.constant(field, value, path)
 
     def constant(self, field: FieldInfo, value: Any, path: Where) -> Any:
-        if isinstance(value, bool) and kinds(field) & {int, float} and bool not in kinds(field):
-            self.report(Problem(path, f"{named(path)} must be a number, but got {show(value)}"))
-            return NOTHING
         annotated: Any = Annotated[field.annotation, "knob", *field.metadata]
         adapter: TypeAdapter[Any] = TypeAdapter(annotated)
         try:
-            return adapter.validate_python(value)
+            # Strictly: neither '64' nor true is a number, and yes is not true; but 64.0 is 64.
+            return adapter.validate_python(value, strict=isinstance(value, str | bool))
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 self.report(problem_of(detail, path, named(path)))
@@ -232,7 +233,10 @@ class Compiler:
             broken = (kind, f"{named(path)} is a whole number, so it is searched by int or logint")
         if broken is not None:
             key, law = broken
-            hint = ours(value[kind]) if key == kind and isinstance(value[kind], dict) else None
+            hint = None
+            if key == kind and isinstance(value[kind], Mapping):
+                ends = bounds(value[kind])
+                hint = show({kind: [ends.get("low", "low"), ends.get("high", "high")]})
             self.report(Problem((*path, key), law, hint))
             return NOTHING
         (low, high), step = value[kind], value.get("step")

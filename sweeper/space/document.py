@@ -38,7 +38,7 @@ Share = Annotated[
 class Settings(BaseModel):
     """Part of a search space beside the trial: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Search(Settings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeper.config import Problem, Where
@@ -18,11 +18,12 @@ FIXED = {
 }
 
 
-def broken(tree: dict[str, Any], constraints: Sequence[Constraint]) -> list[Problem]:
-    return [*_searched(tree), *_named(tree), *_constrained(tree, constraints), *_multiplied(tree)]
+def broken(tree: dict[str, Any], constraints: Mapping[int, Constraint]) -> list[Problem]:
+    """The laws of how parts of a sound tree, and constraints, go together."""
+    return [*_named(tree), *_constrained(tree, constraints), *_multiplied(tree)]
 
 
-def _searched(tree: dict[str, Any]) -> Iterator[Problem]:
+def searched(tree: dict[str, Any]) -> Iterator[Problem]:
     """Some parts of a trial are not searched."""
     for name, _ in holes(tree):
         root = name.partition(".")[0]
@@ -39,10 +40,10 @@ def _named(tree: dict[str, Any]) -> Iterator[Problem]:
             yield Problem(("trial", *name.split(".")), law)
 
 
-def _constrained(tree: dict[str, Any], constraints: Sequence[Constraint]) -> Iterator[Problem]:
+def _constrained(tree: dict[str, Any], constraints: Mapping[int, Constraint]) -> Iterator[Problem]:
     """Constraints speak of paths that some draw has."""
     known = set(some(tree))
-    for i, constraint in enumerate(constraints):
+    for i, constraint in constraints.items():
         for path in sorted(constraint.paths - known):
             law = f"there is no {path} in this space"
             yield Problem(("constraints", i), law, nearest(path, known))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,9 @@ class SearchSpace:
     def fault(self, problem: Problem) -> Fault:
         """A problem of a draw, at the place in the file that allowed it."""
         inside = problem.path[:1] and problem.path[0] in Document.model_fields
-        path = problem.path if inside else ("trial", *problem.path)
-        return Fault(self.source.mark(path), problem)
+        return self.source.fault(
+            problem if inside else replace(problem, path=("trial", *problem.path))
+        )
 
 
 def _broken(constraint: Constraint, index: int, plain: dict[str, Any]) -> Problem | None:
@@ -104,7 +105,7 @@ def load(
     merged = _extended(own, path, preset, seen=(path.resolve(),))
     for text in overrides:
         merged = _overridden(merged, text)
-    if data is not None:
+    if data is not None and isinstance(merged.tree.get("trial", {}), dict):
         merged = Source(put(merged.tree, ("trial", "data"), data), merged.marks)
     return _compile(merged, path.stem)
 
@@ -189,13 +190,17 @@ def _compile(source: Source, stem: str) -> SearchSpace:
     if isinstance(trial, dict):
         horizon = _horizon(trial, document, problems)
         tree = Compiler(problems.append).model(Trial, horizon | trial, ("trial",))
+        problems += laws.searched(tree)
+    sound = not any(problem.path[0] in ("trial", "budget") for problem in problems)
     constraints = _constraints(source.tree.get("constraints"), problems)
+    if sound:
+        problems += laws.broken(tree, constraints)
     _refuse(source, problems)
     assert document is not None
     space = SearchSpace(
         document.name or stem,
         tree,
-        constraints,
+        tuple(constraints.values()),
         tuple(map(Baseline.read, document.baselines, range(len(document.baselines)))),
         document.search,
         document.budget,
@@ -203,7 +208,6 @@ def _compile(source: Source, stem: str) -> SearchSpace:
         document.resources,
         source,
     )
-    _refuse(source, laws.broken(space.tree, space.constraints))
     _refuse(source, _unfit(space))
     return space
 
@@ -219,7 +223,10 @@ def _document(source: Source, problems: list[Problem]) -> Document | None:
     try:
         return Document.model_validate(source.tree)
     except ValidationError as error:
-        problems += problems_of(error, Document)
+        for problem in problems_of(error, Document):
+            misplaced = len(problem.path) == 1 and problem.path[0] in Trial.model_fields
+            hint = f"trial.{problem.path[0]}" if misplaced else problem.hint
+            problems.append(replace(problem, hint=hint))
         return None
 
 
@@ -240,15 +247,15 @@ def _horizon(
     return {"horizon_kimg": horizon, "evaluation": evaluation}
 
 
-def _constraints(written: Any, problems: list[Problem]) -> tuple[Constraint, ...]:
-    parsed = []
+def _constraints(written: Any, problems: list[Problem]) -> dict[int, Constraint]:
+    parsed = {}
     for i, text in enumerate(written if isinstance(written, list) else []):
         try:
             if isinstance(text, str):
-                parsed.append(Constraint.parse(text))
+                parsed[i] = Constraint.parse(text)
         except ValueError as error:
             problems.append(Problem(("constraints", i), str(error)))
-    return tuple(parsed)
+    return parsed
 
 
 def _unfit(space: SearchSpace) -> list[Problem]:
@@ -264,8 +271,15 @@ def _unfit(space: SearchSpace) -> list[Problem]:
         except Misfit as misfit:
             for problem in misfit.problems:
                 path = ".".join(map(str, problem.path))
-                cause = [key for key in baseline.given if f"{path}.".startswith(f"{key}.")]
+                cause = [key for key in baseline.given if _related(key, path)]
+                cause.sort(key=lambda key, path=path: key != path)
                 where: Where = ("baselines", i, *cause[:1])
                 law = problem.law if cause else f"{baseline.name!r} is no trial: {problem}"
                 problems.append(Problem(where, law, problem.hint))
     return problems
+
+
+def _related(one: str, other: str) -> bool:
+    """Whether one of two paths leads to the other."""
+    shorter, longer = sorted((f"{one}.", f"{other}."), key=len)
+    return longer.startswith(shorter)

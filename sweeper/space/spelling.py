@@ -110,12 +110,17 @@ def _described(value: dict[str, Any]) -> dict[str, Any] | None:
     options = next((value[key] for key in OPTIONS if isinstance(value.get(key), list)), None)
     if options is not None:
         return {"choice": options}
-    bounds = {BOUNDS.get(key, key): child for key, child in value.items() if key not in NAMES}
-    if not {"low", "high"} <= bounds.keys():
+    more = bounds({key: child for key, child in value.items() if key not in NAMES})
+    if not {"low", "high"} <= more.keys():
         return None
-    whole = isinstance(bounds["low"], int) and isinstance(bounds["high"], int)
+    whole = isinstance(more["low"], int) and isinstance(more["high"], int)
     name = next((str(value[key]) for key in NAMES if key in value), "int" if whole else "float")
-    return DISTRIBUTIONS[name](**bounds) if name in DISTRIBUTIONS else None
+    return DISTRIBUTIONS[name](**more) if name in DISTRIBUTIONS else None
+
+
+def bounds(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping of bounds with the names that they have here."""
+    return {BOUNDS.get(key, key): child for key, child in value.items()}
 
 
 def _exp(exponent: float) -> float:
