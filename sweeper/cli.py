@@ -222,7 +222,8 @@ def announce(*, quiet: bool) -> Callable[[str], None]:
 
 
 def progress() -> Callable[[str, int, int], None]:
-    """Shows long preparations: one line that is rewritten on a terminal, one line each elsewhere."""
+    """Shows long preparations: one line that is rewritten on a terminal, one line each elsewhere.
+    """
     begun: set[str] = set()
 
     def show(what: str, done: int, total: int) -> None:

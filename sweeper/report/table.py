@@ -10,7 +10,7 @@ from sweeper.report.ranking import load, ranking, short_names, value_of
 
 
 def top_lines(folder: Path, n: int) -> list[str]:
-    """A table of the best ``n`` trials: rank, score, held-out score, state and searched parameters."""
+    """A table of the best ``n`` trials: scores, states and searched parameters."""
     sweep = load(folder)
     names = [p["name"] for p in sweep.parameters]
     short = short_names(names)

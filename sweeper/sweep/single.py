@@ -12,9 +12,10 @@ import torch
 from sweeper.config import Misfit, Trial
 from sweeper.game import Context, Streams, derive
 from sweeper.ledger.ledger import Ledger
+from sweeper.space.baselines import Baseline
 from sweeper.space.holes import holes
 from sweeper.space.source import InputError
-from sweeper.space.space import Baseline, SearchSpace
+from sweeper.space.space import SearchSpace
 from sweeper.sweep.plan import Progress, Settings, new_name, prepare
 from sweeper.sweep.proposer import random_study
 from sweeper.trial.assemble import build
@@ -79,7 +80,8 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
 
 
 def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) -> str:
-    """Write a sheet of samples from a trial's best generator. Raises InputError when there is none."""
+    """Write a sheet of samples from a trial's best generator. Raises InputError when there is none.
+    """
     if not (folder / "ledger.sqlite").is_file():
         raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
     ledger = Ledger(folder, write=False)
