@@ -189,7 +189,7 @@ def _compile(source: Source, stem: str) -> SearchSpace:
     trial, tree = source.tree.get("trial"), dict[str, Any]()
     if isinstance(trial, dict):
         horizon = _horizon(trial, document, problems)
-        tree = Compiler(problems.append).model(Trial, horizon | trial, ("trial",))
+        tree = Compiler(problems.append).model(Trial, trial | horizon, ("trial",))
         problems += laws.searched(tree)
     sound = not any(problem.path[0] in ("trial", "budget") for problem in problems)
     constraints = _constraints(source.tree.get("constraints"), problems)
@@ -272,8 +272,7 @@ def _unfit(space: SearchSpace) -> list[Problem]:
             for problem in misfit.problems:
                 path = ".".join(map(str, problem.path))
                 cause = [key for key in baseline.given if _related(key, path)]
-                cause.sort(key=lambda key, path=path: key != path)
-                where: Where = ("baselines", i, *cause[:1])
+                where: Where = ("baselines", i, *([path] if path in cause else cause[:1]))
                 law = problem.law if cause else f"{baseline.name!r} is no trial: {problem}"
                 problems.append(Problem(where, law, problem.hint))
     return problems
