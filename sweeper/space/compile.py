@@ -132,6 +132,9 @@ class Compiler:
     def knobs(self, entry: Entry[Any], knobs: Any, path: Where) -> Any:
         if knobs == "auto":
             knobs = {k: "auto" for k in entry.knobs.model_fields if entry.recommended(k)}
+            if not knobs:
+                law = f"auto searches the recommended ranges of knobs, but {entry.name} has none"
+                self.report(Problem(path, law))
         return self.model(entry.knobs, {} if knobs in (None, True) else knobs, path)
 
     def knob(self, field: FieldInfo, value: Any, path: Where) -> Any:
@@ -235,8 +238,8 @@ class Compiler:
             key, law = broken
             hint = None
             if key == kind and isinstance(value[kind], Mapping):
-                ends = bounds(value[kind])
-                hint = show({kind: [ends.get("low", "low"), ends.get("high", "high")]})
+                named_ends = bounds(value[kind])
+                hint = show({kind: [named_ends.get(end, end) for end in ("low", "high")]})
             self.report(Problem((*path, key), law, hint))
             return NOTHING
         (low, high), step = value[kind], value.get("step")

@@ -8,130 +8,135 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from sweeper.catalog import families
-from sweeper.config import Slot, Trial
+from sweeper.config import Slot, Trial, show
 from sweeper.registry import Entry, Registry
-from sweeper.space.compile import part_of, recommended, slot_of, wholly
+from sweeper.space.compile import kinds, part_of, recommended, slot_of
 from sweeper.space.document import Document
+from sweeper.space.laws import FIXED
 
 Schema = dict[str, Any]
 
-RANGE = {
+RANGE: Schema = {
     "type": "array",
     "items": {"type": "number"},
     "minItems": 2,
     "maxItems": 2,
     "description": "The lowest and the highest value, both included.",
 }
-STEP = {"exclusiveMinimum": 0, "type": "number", "description": "Only every so many."}
-RATIO_OF = {
+STEP: Schema = {"type": "number", "exclusiveMinimum": 0, "description": "Only every so many."}
+RATIO_OF: Schema = {
     "type": "string",
     "description": "Search the ratio to the number at this path instead of the value itself.",
 }
-LEFT_OUT = {"const": False, "description": "Take away what was inherited."}
+BASELINES: Schema = {
+    "type": "array",
+    "items": {"type": "object", "properties": {"name": {"type": "string"}}},
+    "description": "Trials that are always run to the full budget: values by dotted path.",
+}
 
 
 def schema() -> Schema:
-    """The JSON Schema (2020-12) of a search space, or of a trial by itself."""
-    trial = _model(Trial, required=False)
-    document = _model(Document, required=False)
-    document["properties"] |= {"trial": trial, "baselines": _baselines()}
+    """The JSON Schema (2020-12) of a search space."""
+    document, trial = _model(Document, _value), _model(Trial, _field)
+    trial["properties"] |= {name: _fixed(Trial.model_fields[name]) for name in FIXED}
+    document["properties"] |= {"trial": trial, "baselines": BASELINES}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A search space of sweeper",
         **document,
-        "$defs": {
-            registry.family: _family(registry)
-            for registry in vars(families).values()
-            if isinstance(registry, Registry)
-        },
+        "$defs": {"range": RANGE, "step": STEP, "ratio_of": RATIO_OF} | _techniques(),
     }
 
 
-def _model(model: type[BaseModel], *, required: bool = True) -> Schema:
-    """A mapping of fields. In a trial none is required: it may stand in what is extended."""
-    needed = [name for name, field in model.model_fields.items() if field.is_required()]
-    return {
-        "type": "object",
-        "description": _text(model),
-        "properties": {name: _field(field) for name, field in model.model_fields.items()},
-        "additionalProperties": False,
-        **({"required": needed} if required and needed else {}),
+def _model(model: type[BaseModel], write: Callable[[FieldInfo], Schema]) -> Schema:
+    """A mapping of fields. None is required: it may stand in what is extended."""
+    fields = {
+        name: write(field) if part is None else _model(part, write)
+        for name, field in model.model_fields.items()
+        for part in [part_of(field)]
     }
+    return _mapping(fields, description=_text(model))
+
+
+def _mapping(fields: Mapping[str, Schema], **more: Any) -> Schema:
+    return {"type": "object", **more, "properties": fields, "additionalProperties": False}
+
+
+def _techniques() -> dict[str, Schema]:
+    """Every family, a mapping from techniques to knobs, and the knobs of every technique."""
+    found: dict[str, Schema] = {}
+    for registry in vars(families).values():
+        if isinstance(registry, Registry):
+            found[registry.family] = _mapping(dict(map(_technique, registry.values())))
+            found |= {
+                _knobs(entry): _model(entry.knobs, _field) | {"description": _text(entry.target)}
+                for entry in registry.values()
+            }
+    return found
+
+
+def _knobs(entry: Entry[Any]) -> str:
+    return f"{entry.family}.{entry.name}"
+
+
+def _technique(entry: Entry[Any]) -> tuple[str, Schema]:
+    """Its knobs, a hole with them inside, or nothing but whether it is there."""
+    knobs, words = _ref(_knobs(entry)), {"enum": [True, False, None]}
+    if any(map(entry.recommended, entry.knobs.model_fields)):
+        words["enum"].append("auto")
+    holes = [_hole("choice", _list(knobs)), _hole("maybe", {"anyOf": [knobs, words]})]
+    return entry.name, {"description": _text(entry.target), "anyOf": [knobs, words, *holes]}
 
 
 def _field(field: FieldInfo) -> Schema:
-    slot, part = slot_of(field), part_of(field)
-    if slot is not None:
-        return _slot(slot)
-    if part is None:
-        return _knob(field)
-    return _model(part, required=False)
+    """What may stand in a place of a trial: something, or a hole with it inside."""
+    slot = slot_of(field)
+    return _knob(field) if slot is None else _slot(slot)
 
 
 def _slot(slot: Slot) -> Schema:
-    """Techniques of a family: one by name, several by name, or a mapping to their knobs."""
+    """Techniques of a family by name, in a mapping to their knobs, or in a hole."""
     names = {"enum": list(slot.registry)}
-    mapping: Schema = {"$ref": f"#/$defs/{slot.registry.family}"}
-    written: list[Schema] = [names, mapping]
+    written = [names, _ref(slot.registry.family)]
+    if slot.holds == "one":
+        return {"anyOf": [*written, _hole("choice", _list({"anyOf": written}))]}
     if slot.holds == "many":
         written.append({"type": "array", "items": names})
-    return _held(written, optional=slot.holds != "one")
-
-
-def _held(written: list[Schema], *, optional: bool) -> Schema:
-    """Something, a choice of it, and where it is optional, a maybe of it, or nothing."""
-    inside: Schema = {"anyOf": [*written, *([{"const": False}] if optional else [])]}
-    holes = [_hole("choice", {"type": "array", "items": inside, "minItems": 1})]
-    if optional:
-        holes += [_hole("maybe", {"anyOf": written}), LEFT_OUT]
-    return {"anyOf": [*written, *holes]}
-
-
-def _family(registry: Registry[Any]) -> Schema:
-    """A mapping from techniques to their knobs."""
-    return {
-        "type": "object",
-        "properties": {name: _technique(entry) for name, entry in registry.items()},
-        "additionalProperties": False,
-        "maxProperties": len(registry),
-    }
-
-
-def _technique(entry: Entry[Any]) -> Schema:
-    knobs = _model(entry.knobs, required=False) | {"description": _text(entry.target)}
-    written = [knobs, {"enum": [True, None]}]
-    if any(entry.recommended(knob) for knob in entry.knobs.model_fields):
-        written.append({"const": "auto", "description": "Search every recommended range."})
-    return {"description": _text(entry.target)} | _held(written, optional=True)
+    options = {"anyOf": [*written, {"const": False}]}
+    holes = [_hole("choice", _list(options)), _hole("maybe", {"anyOf": written})]
+    return {"anyOf": [*written, {"const": False}, *holes]}
 
 
 def _knob(field: FieldInfo) -> Schema:
-    """A value, or any hole that can be filled with one."""
-    value = _value(field)
-    options: list[Schema] = [
-        value,
-        _hole("choice", {"type": "array", "items": value, "minItems": 1}),
-    ]
-    kinds = {value.get("type"), *(part.get("type") for part in value.get("anyOf", []))}
-    if kinds & {"integer", "number"}:
-        options += [_hole("int", RANGE, step=STEP), _hole("logint", RANGE)]
-    if "number" in kinds and not wholly(field):
+    value, searched = _value(field), recommended(field)
+    options = [value, _hole("choice", _list(value))]
+    if kinds(field) & {int, float}:
+        options += [_hole("int", _ref("range"), step=_ref("step")), _hole("logint", _ref("range"))]
+    if float in kinds(field):
+        of = _ref("ratio_of")
         options += [
-            _hole("uniform", RANGE, step=STEP, ratio_of=RATIO_OF),
-            _hole("loguniform", RANGE, ratio_of=RATIO_OF),
+            _hole("uniform", _ref("range"), step=_ref("step"), ratio_of=of),
+            _hole("loguniform", _ref("range"), ratio_of=of),
         ]
-    searched = recommended(field)
     if searched is not None:
-        options.append({"const": "auto", "description": f"Search {json.dumps(searched)}."})
-    default: Schema = {} if field.is_required() else {"default": field.default}
-    return {"anyOf": options} | default
+        options.append({"const": "auto", "description": f"Search {show(searched)}."})
+    default = {} if field.is_required() else {"default": field.default}
+    return {"anyOf": options, **default}
+
+
+def _fixed(field: FieldInfo) -> Schema:
+    """A part of the trial that is not searched."""
+    slot, part = slot_of(field), part_of(field)
+    if slot is not None:
+        return {"anyOf": [{"enum": list(slot.registry)}, _ref(slot.registry.family)]}
+    return _value(field) if part is None else _model(part, _value)
 
 
 def _value(field: FieldInfo) -> Schema:
@@ -140,21 +145,16 @@ def _value(field: FieldInfo) -> Schema:
     return adapter.json_schema()
 
 
-def _hole(kind: str, content: Mapping[str, Any], **modifiers: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {kind: content, **modifiers},
-        "required": [kind],
-        "additionalProperties": False,
-    }
+def _hole(kind: str, content: Schema, **modifiers: Schema) -> Schema:
+    return _mapping({kind: content, **modifiers}, required=[kind])
 
 
-def _baselines() -> Schema:
-    return {
-        "type": "array",
-        "items": {"type": "object", "properties": {"name": {"type": "string"}}},
-        "description": "Trials that are always run to the full budget: values by dotted path.",
-    }
+def _list(item: Schema) -> Schema:
+    return {"type": "array", "items": item, "minItems": 1}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
 
 
 def _text(documented: Any) -> str:
