@@ -119,7 +119,7 @@ def test_the_benchmark_measures_a_sweep(desk: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     shares = re.findall(r"^(?:images|time in trials) : .* ([\d.]+)$", done.stdout, re.MULTILINE)
     assert len(shares) == 2
-    assert all(0 < float(share) <= 1 for share in shares)
+    assert all(0 < float(share) <= 1.1 for share in shares)  # whole batches overshoot a little
     assert "held-out, baseline : best" in done.stdout
 
 

@@ -25,6 +25,6 @@ def test_the_wheel_is_whole(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "sweeper").rglob("*.py")}
-    spaces = {f"sweeper/{p.relative_to(ROOT)}" for p in (ROOT / "search_spaces").rglob("*.yaml")}
+    spaces = {f"sweeper/{p.relative_to(ROOT)}" for p in (ROOT / "search_spaces").rglob("*.*")}
     others = {"sweeper/py.typed", "sweeper/catalog/papers.bib", "sweeper/report/page.html.j2"}
     assert modules | spaces | others <= inside
