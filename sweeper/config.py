@@ -63,7 +63,8 @@ class Slot:
 
     def read(self, value: object) -> Pick | tuple[Pick, ...] | None:
         chosen = self.chosen(value)
-        picks = tuple(self._pick(name, knobs) for name, knobs in chosen.items())
+        # Sorted, since the order in which they are written says nothing.
+        picks = tuple(self._pick(name, chosen[name]) for name in sorted(chosen))
         if self.holds == "many":
             return picks
         if len(picks) == 1:

@@ -50,7 +50,7 @@ class Drawn:
                 keys(path), f"{path} is set to {show(value)}, but another setting rules that out"
             )
             for path, value in self.given.items()
-            if not _has(plain, path, value)
+            if not (path in self.asked and path.endswith(".ratio")) and not _has(plain, path, value)
         ]
 
     def params(self, plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Compiler:
 
     def model(self, model: type[BaseModel], value: Any, path: Where) -> dict[str, Any]:
         """The fields of a part of the trial."""
-        name = path[-1]
+        name = named(path)
         if is_hole(value):
             law = f"a hole stands for a knob or a technique, but {name} is neither"
             self.report(Problem(path, law))
@@ -122,14 +122,12 @@ class Compiler:
             if not self.foreign(name, path[:-1]):
                 self.report(problem)
             return NOTHING
-        entry = slot.registry[name]
-        if is_hole(knobs):
-            return self.hole(
-                knobs, path, Place(lambda v, at: self.knobs(entry, v, at), slot.holds != "one")
-            )
-        return self.knobs(entry, knobs, path)
+        return self.knobs(slot, slot.registry[name], knobs, path)
 
-    def knobs(self, entry: Entry[Any], knobs: Any, path: Where) -> Any:
+    def knobs(self, slot: Slot, entry: Entry[Any], knobs: Any, path: Where) -> Any:
+        if is_hole(knobs):
+            read = Place(lambda v, at: self.knobs(slot, entry, v, at), slot.holds != "one")
+            return self.hole(knobs, path, read)
         if knobs == "auto":
             knobs = {k: "auto" for k in entry.knobs.model_fields if entry.recommended(k)}
             if not knobs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
@@ -55,7 +55,11 @@ class Rungs(Settings):
 
     first: Annotated[
         float,
-        BeforeValidator(fraction, json_schema_input_type=float | str),
+        BeforeValidator(
+            fraction,
+            json_schema_input_type=Annotated[float, Gt(0), Lt(1)]
+            | Annotated[str, Field(pattern=r"^\s*\d+\s*/\s*\d+\s*$")],
+        ),
         Field(gt=0, lt=1),
     ] = 1 / 9
     factor: Annotated[int, Ge(2)] = 3

@@ -164,7 +164,9 @@ def settle(tree: Any) -> Any:
     def walk(node: Any) -> Any:
         match node:
             case Multiple():
-                return node.ratio * float(walk(at(tree, node.of)))
+                base = walk(at(tree, node.of))
+                # A baseline may have put anything there, which is told of where it stands.
+                return node.ratio * base if isinstance(base, int | float) else node.ratio
             case dict():
                 return {key: walk(child) for key, child in node.items()}
         return node

@@ -88,7 +88,7 @@ def _knobs(entry: Entry[Any]) -> str:
 
 def _technique(entry: Entry[Any]) -> tuple[str, Schema]:
     """Its knobs, a hole with them inside, or nothing but whether it is there."""
-    knobs, words = _ref(_knobs(entry)), {"enum": [True, False, None]}
+    knobs, words = _ref(_knobs(entry)), Schema(enum=[True, False, None])
     if any(map(entry.recommended, entry.knobs.model_fields)):
         words["enum"].append("auto")
     holes = [_hole("choice", _list(knobs)), _hole("maybe", {"anyOf": [knobs, words]})]

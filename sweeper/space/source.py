@@ -133,7 +133,7 @@ def read(path: Path) -> Source:
         tree = plain(data)
     except MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
-        law = f"this is not valid YAML: {(error.problem or '').partition(' (original')[0]}"
+        law = f"this is not valid YAML: {_reason(error)}"
         place = mark(at.line, at.column) if at else mark(0, 0)
         raise InputError([Fault(place, Problem((), law))]) from None
     except YAMLError as error:
@@ -145,6 +145,12 @@ def read(path: Path) -> Source:
         law = f"a search space is a mapping, but got {found}"
         raise InputError([Fault(mark(0, 0), Problem((), law))])
     return Source(tree, marks)
+
+
+def _reason(error: MarkedYAMLError) -> str:
+    """What a parser says, without what it says twice."""
+    problem = (error.problem or "").partition(" (original")[0]
+    return f"{error.context}, {problem}" if problem.startswith("but ") else problem
 
 
 def _places(node: Any, where: Where) -> Iterable[tuple[Where, tuple[int, int]]]:
