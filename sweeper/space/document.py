@@ -90,7 +90,7 @@ class Resources(Settings):
 class Document(Settings):
     """A search space: a trial with holes in it, and how to search it."""
 
-    name: str | None = None
+    name: str = ""
     extends: str | None = None
     trial: dict[str, Any]
     constraints: list[str] = []

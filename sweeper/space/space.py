@@ -107,7 +107,7 @@ def load(
         merged = _overridden(merged, text)
     if data is not None and isinstance(merged.tree.get("trial", {}), dict):
         merged = Source(put(merged.tree, ("trial", "data"), data), merged.marks)
-    return _compile(merged, path.stem)
+    return _compile(Source({"name": path.stem} | merged.tree, merged.marks))
 
 
 def _as_space(own: Source) -> Source:
@@ -132,10 +132,14 @@ def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, 
             chain = " extends ".join(p.name for p in (*seen, found))
             law = f"a space does not extend itself, but {chain}"
             raise InputError([own.fault(Problem(("extends",), law))])
-        below = _extended(read(found), found, None, (*seen, found.resolve()))
+        below = _without("name", _extended(read(found), found, None, (*seen, found.resolve())))
     for layer in filter(None, (preset, own)):
         below = _laid(below, layer)
-    return Source({k: v for k, v in below.tree.items() if k != "extends"}, below.marks)
+    return _without("extends", below)
+
+
+def _without(key: str, source: Source) -> Source:
+    return Source({k: v for k, v in source.tree.items() if k != key}, source.marks)
 
 
 def _laid(below: Source, layer: Source) -> Source:
@@ -182,7 +186,7 @@ def _overridden(source: Source, text: str) -> Source:
     return _laid(source, layer)
 
 
-def _compile(source: Source, stem: str) -> SearchSpace:
+def _compile(source: Source) -> SearchSpace:
     """Check everything that was written, part by part, and then the laws over the whole."""
     problems: list[Problem] = []
     document = _document(source, problems)
@@ -198,7 +202,7 @@ def _compile(source: Source, stem: str) -> SearchSpace:
     _refuse(source, problems)
     assert document is not None
     space = SearchSpace(
-        document.name or stem,
+        document.name,
         tree,
         tuple(constraints.values()),
         tuple(map(Baseline.read, document.baselines, range(len(document.baselines)))),

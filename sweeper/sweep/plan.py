@@ -295,8 +295,15 @@ def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Pla
         raise InputError(
             [f"resume takes a results folder, which holds sweep.json, but {folder} does not"]
         )
-    plain = json.loads(kept.read_text())
     space = load(folder / "resolved.yaml")
+    try:
+        plain = json.loads(kept.read_text())
+        same = plain["parameters"] == json.loads(json.dumps(space.parameters))
+    except (ValueError, KeyError, TypeError):
+        raise InputError([f"{kept}: this is not what sweeper wrote there"]) from None
+    if not same:
+        law = "a sweep has one search space, but resolved.yaml is not the one that it began with"
+        raise InputError([f"{folder}: {law}"])
     plan = resolve(
         space,
         folder.resolve().parent,
@@ -355,8 +362,12 @@ def check_draws(plan: Plan) -> dict[str, int]:
         dict[str, int](),
         list[Problem](),
     )
-    for baseline in plan.space.baselines:
-        plan.probe(plan.space.baseline(baseline)[1])
+    for i, baseline in enumerate(plan.space.baselines):
+        try:
+            plan.probe(plan.space.baseline(baseline)[1])
+        except Misfit as misfit:
+            problem = Problem(("baselines", i), f"{baseline.name!r} is no trial: {misfit}")
+            raise InputError([plan.space.fault(problem)]) from None
     fitting = 0
     for _ in range(DRAWS):
         try:

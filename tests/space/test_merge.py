@@ -96,6 +96,12 @@ def test_a_space_does_not_extend_itself(tmp_path: Path):
         load(tmp_path / "a.yaml")
 
 
+def test_a_name_is_not_inherited(tmp_path: Path, space):
+    (tmp_path / "below.yaml").write_text("extends: base/dcgan.yaml\nname: below\ntrial: {}")
+    assert space("extends: below.yaml\ntrial: {}", base=False).name == "space"
+    assert space("extends: below.yaml\nname: mine\ntrial: {}", base=False).name == "mine"
+
+
 def test_a_file_may_be_a_trial_and_nothing_else(tmp_path: Path, space):
     plain = space("trial: {}").source.tree["trial"]
     path = tmp_path / "trial.json"

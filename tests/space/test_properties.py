@@ -88,7 +88,7 @@ def sampled(space: SearchSpace, seed: int) -> list[tuple[dict[str, Any], Trial |
 @settings(max_examples=60)
 @given(tree=spaces(), seed=st.integers(0, 100))
 def test_draws_of_any_space(tree: dict[str, Any], seed: int) -> None:
-    space = _compile(Source(tree, {}), "any")
+    space = _compile(Source(tree, {}))
     names = [parameter["name"] for parameter in space.parameters]
     assert len(names) == len(set(names))
     drawn = sampled(space, seed)
@@ -108,4 +108,4 @@ def test_a_space_survives_being_written_down(tree: dict[str, Any]) -> None:
     text = io.StringIO()
     YAML(typ="safe").dump(tree, text)
     again = YAML(typ="safe").load(text.getvalue())
-    assert _compile(Source(again, {}), "any").tree == _compile(Source(tree, {}), "any").tree
+    assert _compile(Source(again, {})).tree == _compile(Source(tree, {})).tree
