@@ -183,7 +183,7 @@ def test_interrupted(
 def test_a_killed_worker_is_replaced(command: Callable[..., Command], tmp_path: Path) -> None:
     running = run(command, tmp_path, 3)
     until(lambda: any(r.measured for r in records(tmp_path / "ttur")), running)
-    workers = pids("ray::", running.process.pid)
+    workers = pids("ray::ImplicitFunc", running.process.pid)
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     assert running.wait() == 0, running.text()
