@@ -180,10 +180,20 @@ def _overridden(source: Source, text: str) -> Source:
         law = "a space extends another in its file, and nowhere else"
         raise InputError([Fault(mark, Problem(("extends",), law))])
     try:
-        layer = Source(put({}, path, parse_value(value)), {path: mark})
+        layer = Source(put({}, path, parse_value(value)), _new(source.tree, path, mark))
     except ValueError as error:
         raise InputError([Fault(mark, Problem((), str(error)))]) from None
     return _laid(source, layer)
+
+
+def _new(tree: Any, path: Where, mark: Mark) -> dict[Where, Mark]:
+    """The marks of a path whose later part may not be in a tree yet."""
+    marks = {path: mark}
+    for length, key in enumerate(path, 1):
+        if not isinstance(tree, dict) or key not in tree:
+            return marks | {path[:n]: mark for n in range(length, len(path))}
+        tree = tree[key]
+    return marks
 
 
 def _compile(source: Source) -> SearchSpace:
