@@ -53,7 +53,7 @@ $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
 	fi
 	@echo "[2/3] installing the locked dependencies (about 6 GB with CUDA's libraries; the first time takes minutes)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	@$(BIN)/uv pip sync $$([ -t 2 ] || echo --quiet) --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
+	@$(BIN)/uv pip sync $$([ -t 2 ] || echo --quiet) --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock requirements-uv.lock
 	@echo "[3/3] installing sweeper itself, as it stands in this folder"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

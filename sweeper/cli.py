@@ -222,8 +222,7 @@ def announce(*, quiet: bool) -> Callable[[str], None]:
 
 
 def progress() -> Callable[[str, int, int], None]:
-    """Shows long preparations: one line that is rewritten on a terminal, one line each elsewhere.
-    """
+    """Shows long preparations: one line, rewritten on a terminal, or one line each elsewhere."""
     begun: set[str] = set()
 
     def show(what: str, done: int, total: int) -> None:

@@ -71,8 +71,7 @@ class Event:
 
 @dataclass
 class Record:
-    """One trial as the ledger knows it: what it is, and everything that happened to it, in order.
-    """
+    """One trial as the ledger knows it: what it is, and all that happened to it, in order."""
 
     number: int
     baseline: str | None

@@ -80,8 +80,7 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
 
 
 def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) -> str:
-    """Write a sheet of samples from a trial's best generator. Raises InputError when there is none.
-    """
+    """Write a sheet of samples of a trial's best generator. Raises InputError without one."""
     if not (folder / "ledger.sqlite").is_file():
         raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
     ledger = Ledger(folder, write=False)

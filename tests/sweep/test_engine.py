@@ -1,4 +1,4 @@
-"""The driver of a sweep: every trial once, every decision from what came before it, nothing lost."""
+"""The driver of a sweep: each trial once, each decision from what came before, nothing lost."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import optuna
 import pytest
+
 from sweeper.ledger.ledger import Event, Ledger, LedgerError
 from sweeper.ledger.tables import write_tables
 from sweeper.sweep.executor import LOST_AT_MOST, InlineExecutor, Sweep
 from sweeper.sweep.plan import Plan, reopen
 from sweeper.sweep.proposer import project
 from sweeper.sweep.rungs import Rungs
-
 from tests.sweep.plans import Heard, Simulated, small
 
 
@@ -45,7 +45,9 @@ def test_every_trial_ends_once(plan: Plan, ledger: Ledger) -> None:
     assert len([e for e in ledger.events if e.kind == "ended"]) == 12
 
 
-def test_the_baseline_is_run_in_full_and_some_trials_are_stopped(plan: Plan, ledger: Ledger) -> None:
+def test_the_baseline_is_run_in_full_and_some_trials_are_stopped(
+    plan: Plan, ledger: Ledger
+) -> None:
     Simulated().run(Sweep(plan, ledger))
     assert ledger[0].baseline == "DCGAN default"
     assert ledger[0].state == "completed"
@@ -65,7 +67,7 @@ def test_a_stopped_trial_was_not_among_the_best(plan: Plan, ledger: Ledger) -> N
 
 
 def test_a_driver_that_dies_anywhere_loses_nothing(plan: Plan, tmp_path: Path) -> None:
-    """With one trial at a time the ledger of a run cut at any report equals an undisturbed one's."""
+    """With one trial at a time, the ledger of a run cut anywhere equals an undisturbed one's."""
     (tmp_path / "whole").mkdir()
     with Ledger(tmp_path / "whole") as whole:
         Simulated(concurrency=1).run(Sweep(plan, whole))
@@ -100,9 +102,7 @@ def test_a_worker_lost_again_and_again_fails_its_trial(plan: Plan, ledger: Ledge
 
 
 @pytest.mark.parametrize(("fault", "state"), [("nan", "diverged"), ("raise", "failed")])
-def test_one_trial_cannot_end_the_sweep(
-    plan: Plan, ledger: Ledger, fault: str, state: str
-) -> None:
+def test_one_trial_cannot_end_the_sweep(plan: Plan, ledger: Ledger, fault: str, state: str) -> None:
     sweep = Sweep(plan, ledger)
     Simulated(faults={0: fault}).run(sweep)
     assert sweep.complete

@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sweeper.sweep.rungs import Rungs, rungs_of
 
 curves = st.lists(st.floats(1, 1000), min_size=1, max_size=30)
