@@ -88,7 +88,7 @@ STYLE = {
 class Margins(NamedTuple):
     """Pixels between the axes and the edges of a figure, where the labels stand."""
 
-    left: int = 52
+    left: int = 68
     right: int = 12
     top: int = 12
     bottom: int = 42
