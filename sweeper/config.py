@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_sc
 
 import sweeper.catalog  # noqa: F401  (fills the registries)
 from sweeper.catalog import families as of
-from sweeper.registry import Entry, Knobs, LogUniform, Options, Registry, nearest
+from sweeper.registry import Entry, Knobs, Law, LogUniform, Options, Registry, nearest, tags
 
 Where = tuple[str | int, ...]
 
@@ -55,17 +55,21 @@ class Pick:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a trial filled from one family: by one technique, by one or none, or by any
-    number."""
+    """A place in a trial filled from one family: by one technique, by one or none, by any number,
+    or by all that were not taken out."""
 
     registry: Registry[Any]
-    holds: Literal["one", "one or none", "many"] = "one"
+    holds: Literal["one", "one or none", "many", "all"] = "one"
+
+    @property
+    def several(self) -> bool:
+        return self.holds in ("many", "all")
 
     def read(self, value: object) -> Pick | tuple[Pick, ...] | None:
         chosen = self.chosen(value)
         # Sorted, since the order in which they are written says nothing.
         picks = tuple(self._pick(name, chosen[name]) for name in sorted(chosen))
-        if self.holds == "many":
+        if self.several:
             return picks
         if len(picks) == 1:
             return picks[0]
@@ -82,6 +86,8 @@ class Slot:
     def chosen(self, value: object) -> dict[str, Any]:
         """Technique to knobs, whichever way it was written: a name, a list of names, or a
         mapping."""
+        if self.holds == "all" and isinstance(value, Mapping):
+            value = {name: {} for name in self.registry} | dict(value)
         match value:
             case None | False:
                 return {}
@@ -167,17 +173,69 @@ class Data(BaseModel):
 
 class Side(Data):
     """One player: how its activations are normalised, its weights constrained, and its gradients
-    turned into steps."""
+    turned into steps.
+
+    ``freeze`` names parameters that are never trained, by patterns such as ``first.*`` with commas
+    between them; statistics of a normalization that matches stay as they are, too.
+    """
 
     normalization: Annotated[Pick, Slot(of.normalizations)]
     constraint: Annotated[Pick | None, Slot(of.constraints, "one or none")] = None
     optimizer: Annotated[Pick, Slot(of.optimizers)]
+    freeze: str = ""
 
 
 class Batching(Data):
-    """How many real examples a move of D is given."""
+    """How many real examples a move of D is given, and how they are shown to it.
+
+    ``accumulate`` takes a move's gradient in so many equal parts, one after another, which needs
+    less memory. ``mixed`` shows D real examples and fakes as one batch, in its own moves.
+    """
 
     size: Annotated[int, Ge(1), Options((16, 32, 64, 128))] = 64
+    accumulate: Annotated[int, Ge(1), Options((1, 2, 4, 8))] = 1
+    mixed: Annotated[bool, Options((False, True))] = False
+
+    provides: ClassVar[tuple[Law, ...]] = (
+        Law("small_batch", when="size < 8"),
+        Law("accumulation", when="accumulate > 1"),
+        Law("mixed_batch", when="mixed"),
+    )
+    warns: ClassVar[tuple[Law, ...]] = (
+        Law(
+            "batch_coupled",
+            "statistics of a part of the batch are not those of the whole",
+            when="accumulate > 1",
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Batching:
+        if self.size % self.accumulate:
+            law = "size must divide into accumulate equal parts, but got"
+            raise Misfit([Problem(("accumulate",), f"{law} {self.size} and {self.accumulate}")])
+        return self
+
+
+class Start(Data):
+    """Where the networks start from: random weights, or those of a checkpoint.
+
+    ``checkpoint`` is a file with the weights of a trial's networks, or a trial's folder, whose
+    newest checkpoint is read. ``match: all`` wants every weight in it to have its place here and
+    the other way round; ``match: some`` takes those whose name and shape match, of which the rest
+    is reported.
+    """
+
+    checkpoint: str | None = None
+    match: Annotated[Literal["all", "some"], Options(("all", "some"))] = "all"
+
+    @model_validator(mode="after")
+    def _has_something_to_match(self) -> Start:
+        if self.match == "some" and self.checkpoint is None:
+            raise Misfit(
+                [Problem(("match",), "match says how a checkpoint is read: there is none")]
+            )
+        return self
 
 
 class Evaluation(Data):
@@ -194,6 +252,11 @@ class Evaluation(Data):
     seed: Annotated[int, Ge(0)] = 0
 
 
+def everything(registry: Registry[Any]) -> tuple[Pick, ...]:
+    """Every technique of a family, with its defaults."""
+    return tuple(Pick(entry, entry.knobs()) for entry in registry.values())
+
+
 class Trial(Data):
     """Everything that determines one training run."""
 
@@ -207,6 +270,13 @@ class Trial(Data):
     tricks: Annotated[tuple[Pick, ...], Slot(of.tricks, "many")] = ()
     schedule: Annotated[Pick, Slot(of.schedules)]
     batch: Batching = Batching()
+    precision: Annotated[Literal["float32", "bfloat16"], Options(("float32", "bfloat16"))] = (
+        "float32"
+    )
+    init_from: Start = Start()
+    diagnostics: Annotated[tuple[Pick, ...], Slot(of.diagnostics, "all")] = everything(
+        of.diagnostics
+    )
     horizon_kimg: Annotated[float, Ge(0.001), LogUniform(10, 10_000)]
     evaluation: Evaluation = Evaluation()
     seed: Annotated[int, Ge(0)] = 0
@@ -229,6 +299,25 @@ class Trial(Data):
         """The trial as JSON-compatible data, with every default written out."""
         return self.model_dump(mode="json")
 
+    @property
+    def provides(self) -> tuple[Law, ...]:
+        """What holds of the trial as a whole."""
+        rates = [
+            getattr(s.optimizer.knobs, "lr", None) for s in (self.generator, self.discriminator)
+        ]
+        uneven = (Law("two_time_scales"),) if rates[0] != rates[1] else ()
+        return (Law("reduced_precision", when="precision == bfloat16"), *uneven)
+
+    def warnings(self) -> list[Problem]:
+        """What is allowed, and has been found to go badly together."""
+        voices = list(_voices(self))
+        return [
+            Problem(v.path, _because(f"{v.name} beside {', '.join(others)}", law))
+            for v in voices
+            for law in v.says("warns")
+            if (others := _heard(v, law.tag, voices))
+        ]
+
     def picks(self) -> Iterator[tuple[Where, Pick]]:
         """Every technique of the trial, with its path."""
         return _picks(self, ())
@@ -245,43 +334,72 @@ def _picks(part: Data, path: Where) -> Iterator[tuple[Where, Pick]]:
                 yield from _picks(value, (*path, name))
 
 
+@dataclass(frozen=True)
+class Voice:
+    """A part of a trial that has laws: where it stands, what it is called, and its knobs."""
+
+    path: Where
+    name: str
+    laws: Any
+    knobs: Any
+
+    @property
+    def scope(self) -> str:
+        return str(self.path[0]) if self.path[0] in ("generator", "discriminator") else ""
+
+    def says(self, kind: str) -> list[Law]:
+        """Its laws of a kind that hold with the knobs it has."""
+        return [law for law in getattr(self.laws, kind, ()) if law.holds(self.knobs)]
+
+
+def _voices(trial: Trial) -> Iterator[Voice]:
+    for path, pick in trial.picks():
+        yield Voice(path, pick.entry.name, pick.entry, pick.knobs)
+    for name in ("batch", "init_from"):
+        part = getattr(trial, name)
+        yield Voice((name,), name, part, part)
+    yield Voice(("precision",), f"precision {trial.precision}", trial, trial)
+
+
+def _heard(voice: Voice, tag: str, others: Sequence[Voice]) -> list[str]:
+    """Who provides a tag to a voice. What one player's side provides says nothing of the other's;
+    who stands on no side hears D's, and G's where the tag says so."""
+    scope, _, bare = tag.rpartition(".")
+    heard = {scope or voice.scope or "discriminator", ""}
+    return [
+        other.name
+        for other in others
+        if other.scope in heard
+        and other.path != voice.path
+        and any(law.tag == bare for law in other.says("provides"))
+    ]
+
+
 def _misfits(trial: Trial) -> Iterator[Problem]:
-    """Needs that nothing meets, and conflicts. What the generator's side provides says nothing of
-    the discriminator."""
-    picks = list(trial.picks())
-    provided: dict[str, list[str]] = {}
-    for path, pick in picks:
-        for tag in pick.entry.provides:
-            scoped = f"generator.{tag}" if path[0] == "generator" else tag
-            provided.setdefault(scoped, []).append(pick.entry.name)
-    for path, pick in picks:
-        for tag in sorted(pick.entry.needs - provided.keys()):
-            able = ", ".join(sorted(_providers(tag)))
-            yield Problem(
-                path, f"{pick.entry.name} needs {tag.replace('_', ' ')}, which {able} would provide"
-            )
-        scope = "generator." if path[0] == "generator" else ""
-        for tag in sorted(pick.entry.conflicts):
-            if others := [
-                name for name in provided.get(scope + tag, []) if name != pick.entry.name
-            ]:
-                yield Problem(
-                    path,
-                    f"{pick.entry.name} does not go with {', '.join(others)} "
-                    f"({tag.replace('_', ' ')})",
-                )
+    """Needs that nothing meets, and conflicts."""
+    voices = list(_voices(trial))
+    for voice in voices:
+        for law in voice.says("needs"):
+            if not _heard(voice, law.tag, voices):
+                able = ", ".join(sorted(_providers(law.tag.rpartition(".")[2])))
+                wanted = law.tag.rpartition(".")[2].replace("_", " ")
+                text = f"{voice.name} needs {wanted}, which {able} would provide"
+                yield Problem(voice.path, _because(text, law))
+        for law in voice.says("conflicts"):
+            if others := _heard(voice, law.tag, voices):
+                text = f"{voice.name} does not go with {', '.join(others)}"
+                yield Problem(voice.path, _because(text, law))
+
+
+def _because(text: str, law: Law) -> str:
+    reason = law.why or f"({law.tag.rpartition('.')[2].replace('_', ' ')})"
+    return f"{text}: {reason}" if law.why else f"{text} {reason}"
 
 
 def _providers(tag: str) -> Iterator[str]:
-    for registry in (
-        of.losses,
-        of.constraints,
-        of.regularizers,
-        of.architectures,
-        of.datasets,
-        of.tricks,
-    ):
-        yield from (name for name, entry in registry.items() if tag in entry.provides)
+    for registry in vars(of).values():
+        if isinstance(registry, Registry):
+            yield from (name for name, entry in registry.items() if tag in tags(entry.provides))
 
 
 LAWS = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, reduce
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,22 @@ class Batch:
         """The same examples with other images."""
         return replace(self, image=image)
 
+    def parts(self, n: int) -> list[Batch]:
+        """The examples in ``n`` equal parts, in order."""
+        if n == 1:
+            return [self]
+        cut = {k: v.chunk(n) for k, v in self._held()}
+        return [Batch(**{k: v[i] for k, v in cut.items()}) for i in range(n)]
+
+    def beside(self, other: Batch) -> Batch:
+        """These examples, then others; of both, whatever both have."""
+        theirs = dict(other._held())
+        return Batch(**{k: torch.cat([v, theirs[k]]) for k, v in self._held() if k in theirs})
+
+    def _held(self) -> list[tuple[str, Tensor]]:
+        names = ("image", "label", "source", "mask", "target")
+        return [(name, v) for name in names if (v := getattr(self, name)) is not None]
+
     @property
     def context(self) -> Context:
         """What a generator is told of these examples."""
@@ -58,12 +74,21 @@ class Batch:
 
 
 class Output(NamedTuple):
-    """What a discriminator says of a batch: a score per example (N,), and, if it has them, features
-    and classes."""
+    """What a discriminator says of a batch: a score per example (N,), the activations of its hidden
+    layers, first to last, and, if it has them, a logit per class (N, K)."""
 
     scores: Tensor
-    features: Tensor | None = None
+    features: tuple[Tensor, ...] = ()
     classes: Tensor | None = None
+
+    def cut(self, at: int) -> tuple[Output, Output]:
+        """What was said of the first ``at`` examples, and of the others."""
+
+        def part(which: slice) -> Output:
+            classes = None if self.classes is None else self.classes[which]
+            return Output(self.scores[which], tuple(f[which] for f in self.features), classes)
+
+        return part(slice(at)), part(slice(at, None))
 
 
 class Streams:
@@ -139,14 +164,21 @@ class Scores:
     fake_batch: Batch
     targets: Callable[[Tensor, Side], Tensor] = lambda labels, side: labels
     select: Callable[[Tensor], Tensor] = lambda scores: scores
+    mixed: bool = False
 
     @cached_property
     def real_output(self) -> Output:
-        return self.score(self.real_batch)
+        return self._both[0] if self.mixed else self.score(self.real_batch)
 
     @cached_property
     def fake_output(self) -> Output:
-        return self.score(self.fake_batch)
+        return self._both[1] if self.mixed else self.score(self.fake_batch)
+
+    @cached_property
+    def _both(self) -> tuple[Output, Output]:
+        real, fake = len(self.real_batch), len(self.fake_batch)
+        seen = self.score(self.real_batch.beside(self.fake_batch))
+        return seen.cut(len(seen.scores) * real // (real + fake))
 
     @property
     def real(self) -> Tensor:
@@ -157,6 +189,14 @@ class Scores:
     def fake(self) -> Tensor:
         """Scores of the fakes that this player learns from, (N,)."""
         return self.select(self.fake_output.scores)
+
+    def learnt_from(self, select: Callable[[Tensor], Tensor]) -> Scores:
+        """The very same scores, for G to learn from those that are selected."""
+        other = replace(self, select=select)
+        for name in ("real_output", "fake_output", "_both"):
+            if name in self.__dict__:
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     @property
     def real_targets(self) -> Tensor:
@@ -171,7 +211,8 @@ class Scores:
 
 @dataclass(frozen=True)
 class Turn:
-    """All that one player sees while making one move."""
+    """All that one player sees while making one move. ``scores`` are of the examples as they were
+    paired up for the loss; ``real`` and ``fake`` are what they are called."""
 
     player: Player
     real: Batch
@@ -183,12 +224,26 @@ class Turn:
     progress: Progress
 
 
-class Loss(Protocol):
-    """What each player pays, given the scores."""
+class Loss:
+    """What each player pays, given the scores.
 
-    def discriminator(self, scores: Scores) -> Tensor: ...
+    ``equilibrium`` is what D pays when it cannot tell real from fake, if that is one number;
+    ``critic`` says that a difference of scores is a distance between distributions.
+    """
 
-    def generator(self, scores: Scores) -> Tensor: ...
+    equilibrium: float | None = None
+    critic: bool = False
+
+    def discriminator(self, scores: Scores) -> Tensor:
+        raise NotImplementedError
+
+    def generator(self, scores: Scores) -> Tensor:
+        raise NotImplementedError
+
+    def beliefs(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor] | None:
+        """How probable it is to D that each real example and each fake is real, if this loss reads
+        scores as logits."""
+        return None
 
 
 class Architecture(Protocol):
@@ -203,34 +258,84 @@ class Architecture(Protocol):
         ...
 
 
-class Layers(Protocol):
-    """The layers a player's network is made of."""
+class Summary(nn.Module):
+    """Hidden activations (N, C, ...) to (N, channels, ...), of which the first C are the same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h
+
+
+class Layers:
+    """The layers a player's network is made of: plain ones, until overridden.
+
+    ``classes`` is how many classes D tells apart beside real and fake; 0 for none.
+    """
+
+    classes: int = 0
 
     def norm(self, channels: int) -> nn.Module:
         """A normalization of (N, channels, ...), called with the activations and a Context."""
-        ...
+        raise NotImplementedError
 
     def constrain(self, layer: nn.Module) -> nn.Module:
         """A layer with weights, constrained as the trial says."""
-        ...
+        return layer
+
+    def hidden(self, channels: int, depth: int) -> nn.Module:
+        """What follows the activation of the ``depth``-th hidden layer, from 0: (N, channels, ...)
+        to the same."""
+        return nn.Identity()
+
+    def summary(self, shape: Sequence[int]) -> Summary:
+        """What D looks at before its head, given its last hidden activations (N, *shape)."""
+        return Summary(shape[0])
 
 
-class Schedule(Protocol):
-    """Decides who moves when."""
+class Schedule(nn.Module):
+    """Decides who moves when.
 
-    fresh_latents: bool
+    ``fresh_latents``: every move draws its own latents, where otherwise the k-th moves of D and G
+    in a round share theirs. ``shared_forward``: players that move together learn from one pass of
+    the fakes through D. ``generator_scale``: how much G's loss counts, where D's counts one.
+    """
+
+    fresh_latents: bool = False
+    shared_forward: bool = False
+    generator_scale: float = 1.0
 
     def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
         """The moves of the coming round, in order, given the terms of the last round's losses."""
-        ...
+        raise NotImplementedError
 
 
-class Prior(Protocol):
+class Prior:
     """Draws latents of shape (n, size)."""
 
     size: int
 
-    def __call__(self, n: int, random: torch.Generator) -> Tensor: ...
+    def __call__(self, n: int, random: torch.Generator) -> Tensor:
+        """Latents to train on."""
+        raise NotImplementedError
+
+    def shown(self, n: int, random: torch.Generator) -> Tensor:
+        """Latents to be judged by."""
+        return self(n, random)
+
+
+class Lookahead(NamedTuple):
+    """Moves that are played before a move, from where it takes its gradients, and then undone.
+
+    A ``differentiable`` one is of D alone, by plain gradient steps of a ``rate`` (D's own if None),
+    and G's gradient flows back through them.
+    """
+
+    moves: tuple[Move, ...]
+    differentiable: bool = False
+    rate: float | None = None
 
 
 class Trick(nn.Module):
@@ -239,6 +344,18 @@ class Trick(nn.Module):
     Every method is the identity until overridden. What a trick remembers lives in buffers and
     submodules, and is therefore saved and restored together with the networks.
     """
+
+    def shown(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of what D is shown as one example, where examples have a shape."""
+        return shape
+
+    def hidden(self, player: Player, channels: int, depth: int) -> nn.Module | None:
+        """A layer that follows the activation of a player's ``depth``-th hidden layer."""
+        return None
+
+    def summary(self, shape: tuple[int, ...]) -> Summary | None:
+        """What joins D's last hidden activations (N, *shape) before its head."""
+        return None
 
     def setup(self, networks: Networks, batch: Batch) -> None:
         """See the networks and a batch once, before the first round."""
@@ -281,6 +398,10 @@ class Trick(nn.Module):
     def observe(self, turn: Turn) -> None:
         """Look at a finished turn, before its step."""
 
+    def lookahead(self, move: Move, progress: Progress) -> Lookahead | None:
+        """Moves to be played before a move takes its gradients, and undone after."""
+        return None
+
     def gradients(self, player: Player, networks: Networks, progress: Progress) -> None:
         """Correct the gradients, after backward and before the step."""
 
@@ -292,6 +413,14 @@ class Trick(nn.Module):
         return generator
 
 
+class Regularizer(Trick):
+    """A number added to a player's loss by something that remembers: a trick with a formula."""
+
+    def forward(self, turn: Turn) -> Tensor:
+        """The number, of shape ()."""
+        raise NotImplementedError
+
+
 class Tricks(Trick):
     """Any number of tricks, sorted by stage, being one trick themselves."""
 
@@ -301,6 +430,21 @@ class Tricks(Trick):
 
     def __iter__(self) -> Iterator[Trick]:
         return cast(Iterator[Trick], iter(self.all.values()))
+
+    def shown(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return reduce(lambda shape, trick: trick.shown(shape), self, shape)
+
+    def hidden(self, player: Player, channels: int, depth: int) -> nn.Module | None:
+        layers = [trick.hidden(player, channels, depth) for trick in self]
+        return nn.Sequential(*filter(None, layers)) if any(layers) else None
+
+    def summary(self, shape: tuple[int, ...]) -> Summary | None:
+        summaries = list[Summary]()
+        for trick in self:
+            if summary := trick.summary(shape):
+                summaries.append(summary)
+                shape = (summary.channels, *shape[1:])
+        return Chain(summaries) if summaries else None
 
     def setup(self, networks: Networks, batch: Batch) -> None:
         for trick in self:
@@ -338,6 +482,10 @@ class Tricks(Trick):
         for trick in self:
             trick.observe(turn)
 
+    def lookahead(self, move: Move, progress: Progress) -> Lookahead | None:
+        planned = [trick.lookahead(move, progress) for trick in self]
+        return next((plan for plan in planned if plan is not None), None)
+
     def gradients(self, player: Player, networks: Networks, progress: Progress) -> None:
         for trick in self:
             trick.gradients(player, networks, progress)
@@ -350,6 +498,14 @@ class Tricks(Trick):
         return reduce(lambda shown, trick: trick.eval_generator(shown, pair), self, generator)
 
 
-def state_of(part: object) -> dict[str, Any]:
-    """What a part of the game remembers; nothing, if it is a plain function."""
-    return part.state_dict() if isinstance(part, nn.Module) else {}
+class Chain(Summary):
+    """Summaries, each upon the one before."""
+
+    def __init__(self, summaries: Sequence[Summary]) -> None:
+        super().__init__(summaries[-1].channels)
+        self.all = nn.ModuleList(summaries)
+
+    def forward(self, h: Tensor) -> Tensor:
+        for summary in self.all:
+            h = summary(h)
+        return h

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,6 +63,60 @@ class Knobs(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+CONDITION = re.compile(r"(?P<knob>\w+)(?: (?P<compare>==|!=|<=|>=|<|>) (?P<value>\S+))?")
+
+
+@dataclass(frozen=True)
+class Law:
+    """What a technique says of a tag: that it needs it, provides it, or does not go with it.
+
+    ``why`` is the reason a user is told. ``when`` restricts the law to some settings of the
+    technique's own knobs: a knob that must be on, or its comparison with a value, as in
+    ``beta1 > 0``.
+    """
+
+    tag: str
+    why: str = ""
+    when: str = ""
+
+    def holds(self, knobs: object) -> bool:
+        """Whether it applies to a technique with these knobs. Raises ValueError for a ``when`` that
+        cannot be read."""
+        if not self.when:
+            return True
+        match = CONDITION.fullmatch(self.when)
+        if match is None:
+            raise ValueError(f"when is a knob, or knob > value, but got {self.when!r}")
+        found = getattr(knobs, match["knob"])
+        if match["compare"] is None:
+            return bool(found)
+        value = match["value"]
+        if isinstance(found, int | float):
+            return COMPARE[match["compare"]](found, float(value))
+        return COMPARE[match["compare"]](str(found), value)
+
+
+Laws = Iterable[str | Law]
+
+
+def laws(written: Laws) -> tuple[Law, ...]:
+    """Laws, of which those without a reason or a condition were written as a tag alone."""
+    return tuple(law if isinstance(law, Law) else Law(law) for law in written)
+
+
+def tags(declared: Iterable[Law]) -> frozenset[str]:
+    """The tags that some setting of the knobs makes laws of."""
+    return frozenset(law.tag for law in declared)
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """One technique: its name in YAML, what builds it, and what it asks of its neighbours."""
@@ -70,9 +126,10 @@ class Entry(Generic[T]):
     target: Callable[..., Any]
     knobs: type[Knobs]
     paper: str
-    needs: frozenset[str]
-    provides: frozenset[str]
-    conflicts: frozenset[str]
+    needs: tuple[Law, ...]
+    provides: tuple[Law, ...]
+    conflicts: tuple[Law, ...]
+    warns: tuple[Law, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,16 +168,19 @@ class Registry(Mapping[str, Entry[T]]):
         name: str | None = None,
         *,
         paper: str = "",
-        needs: Iterable[str] = (),
-        provides: Iterable[str] = (),
-        conflicts: Iterable[str] = (),
+        needs: Laws = (),
+        provides: Laws = (),
+        conflicts: Laws = (),
+        warns: Laws = (),
         facts: Mapping[str, Any] | None = None,
     ) -> Callable[[F], F]:
         """Add a function or class to the family, under its own snake_case name unless another is
         given.
 
         ``needs`` names what some other part of the trial must provide, ``provides`` what this one
-        does, ``conflicts`` what no other part may provide. ``paper`` is a key of ``papers.bib``.
+        does, ``conflicts`` what no other part may provide, and ``warns`` what had better not be
+        provided; each is a tag or a Law. ``paper`` is a key of ``papers.bib``. Raises ValueError
+        when a name is taken, a docstring is missing, or a law speaks of a knob that is not there.
         """
 
         def add(target: F) -> F:
@@ -131,17 +191,22 @@ class Registry(Mapping[str, Entry[T]]):
                 )
             if not inspect.getdoc(target):
                 raise ValueError(f"a technique has a docstring, but {self.family} {key!r} has none")
-            self._entries[key] = Entry(
+            entry: Entry[T] = Entry(
                 key,
                 self.family,
                 target,
                 _knobs(target, key, self.shared),
                 paper,
-                frozenset(needs),
-                frozenset(provides),
-                frozenset(conflicts),
+                laws(needs),
+                laws(provides),
+                laws(conflicts),
+                laws(warns),
                 dict(facts or {}),
             )
+            for law in (*entry.needs, *entry.provides, *entry.conflicts, *entry.warns):
+                if law.when and law.when.split()[0] not in entry.knobs.model_fields:
+                    raise ValueError(f"{key} has no knob for its law {law.when!r}")
+            self._entries[key] = entry
             return target
 
         return add

@@ -11,12 +11,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import relu, softplus
 
 from sweeper.catalog.families import losses
-from sweeper.game import Scores
+from sweeper.game import Loss, Scores
 from sweeper.registry import Options, Uniform
 
 
 @losses.register(paper="goodfellow2014", provides={"targets"})
-class NonSaturating:
+class NonSaturating(Loss):
     """G maximises log D(G(z)), whose gradient survives a confident D; D tells real from fake."""
 
     def discriminator(self, scores: Scores) -> Tensor:
@@ -27,7 +27,7 @@ class NonSaturating:
 
 
 @losses.register(paper="mao2017", provides={"targets"})
-class LeastSquares:
+class LeastSquares(Loss):
     """D regresses on a code for real and a code for fake, G on the code it wants D to give.
 
     L_D = ½ E(r - b)² + ½ E(f - a)², L_G = ½ E(f - c)²; the coding (a, b, c) is (0, 1, 1), or
@@ -58,7 +58,7 @@ class LeastSquares:
 
 
 @losses.register(paper="arjovsky2017", needs={"lipschitz"})
-class Wasserstein:
+class Wasserstein(Loss):
     """The difference of mean scores, which is the earth mover's distance once D is 1-Lipschitz."""
 
     def discriminator(self, scores: Scores) -> Tensor:
@@ -69,7 +69,7 @@ class Wasserstein:
 
 
 @losses.register(paper="lim2017")
-class Hinge:
+class Hinge(Loss):
     """D keeps real scores above the margin and fakes below its negative; G raises its scores."""
 
     def __init__(self, *, margin: Annotated[float, Gt(0), Uniform(0.5, 2.0)] = 1.0) -> None:

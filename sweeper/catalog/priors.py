@@ -9,13 +9,14 @@ from annotated_types import Ge
 from torch import Tensor
 
 from sweeper.catalog.families import priors
+from sweeper.game import Prior
 from sweeper.registry import Options
 
 Size = Annotated[int, Ge(1), Options((32, 64, 100, 128, 256))]
 
 
 @priors.register(paper="goodfellow2014")
-class GaussianLatent:
+class GaussianLatent(Prior):
     """Latents from the standard normal distribution."""
 
     def __init__(self, *, size: Size = 64) -> None:
@@ -26,7 +27,7 @@ class GaussianLatent:
 
 
 @priors.register(paper="radford2016")
-class UniformLatent:
+class UniformLatent(Prior):
     """Latents from the uniform distribution on a cube, from ``low`` to 1 in each dimension."""
 
     def __init__(

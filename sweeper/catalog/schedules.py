@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import Tensor
 
 from sweeper.catalog.families import schedules
-from sweeper.game import Move, Player, Progress
+from sweeper.game import Move, Player, Progress, Schedule
 from sweeper.registry import Integers, Options
 
 Steps = Annotated[int, Ge(1), Integers(1, 5)]
 
 
 @schedules.register(paper="goodfellow2014")
-class AlternatingUpdate(nn.Module):
+class AlternatingUpdate(Schedule):
     """One side makes its steps, then the other, which sees the first one's new weights.
 
     ``fresh_latents`` draws latents anew for every move; otherwise the k-th move of D and the k-th

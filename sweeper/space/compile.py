@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -108,7 +108,7 @@ class Compiler:
             return NOTHING
         read = {name: self.technique(slot, name, chosen[name], (*path, name)) for name in chosen}
         tree = {name: knobs for name, knobs in read.items() if knobs is not NOTHING}
-        if slot.holds == "many":
+        if slot.several:
             return tree
         if len(chosen) > 1 or (not chosen and slot.holds == "one"):
             self.report(Problem(path, slot.count(chosen)))
@@ -148,7 +148,7 @@ class Compiler:
         if is_hole(value):
             read = Place(lambda v, at: self.knob(field, v, at), knob=field)
             return self.hole(value, path, read)
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and get_origin(field.annotation) is not dict:
             key = str(next(iter(value)))
             law = f"{named(path)} is a value or a hole, but got {show(value)}; holes are "
             self.report(Problem(path, law + ", ".join(HOLES), nearest(key, HOLES)))

@@ -135,5 +135,5 @@ def _named(trial: dict[str, Any], path: str) -> Any:
     value = at(trial, path)
     slot = slots().get(("trial", *path.split(".")))
     if isinstance(value, dict) and slot is not None:
-        return list(value) if slot.holds == "many" else next(iter(value))
+        return list(value) if slot.several else next(iter(value))
     return True if isinstance(value, dict) else value

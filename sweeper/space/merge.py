@@ -35,7 +35,7 @@ def merge(base: Any, over: Any, path: Where = ()) -> Any:
         base, over = _spelled_out(base), _spelled_out(over)
     if not isinstance(base, dict) or not isinstance(over, dict) or is_hole(base) or is_hole(over):
         return over
-    if slot is not None and slot.holds != "many" and base.keys() != over.keys():
+    if slot is not None and not slot.several and base.keys() != over.keys():
         return over
     merged = dict(base)
     for key, value in over.items():

@@ -107,7 +107,7 @@ def _slot(slot: Slot) -> Schema:
     written = [names, _ref(slot.registry.family)]
     if slot.holds == "one":
         return {"anyOf": [*written, _hole("choice", _list({"anyOf": written}))]}
-    if slot.holds == "many":
+    if slot.several:
         written.append({"type": "array", "items": names})
     options = {"anyOf": [*written, {"const": False}]}
     holes = [_hole("choice", _list(options)), _hole("maybe", {"anyOf": written})]

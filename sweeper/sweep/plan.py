@@ -93,7 +93,7 @@ class Plan:
 
     def probe(self, trial: Trial) -> None:
         """Raise Misfit when a trial's networks cannot be built for this data."""
-        probe(trial, self.store.meta.shape)
+        probe(trial, self.store.meta.shape, self.store.meta.classes)
 
     def plain(self) -> dict[str, Any]:
         """What ``sweep.json`` holds: all that the report, the tracker and the live view need to

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sweeper.config import Misfit, Trial
-from sweeper.game import Context, Streams, derive
+from sweeper.game import Streams, derive
 from sweeper.ledger.ledger import Ledger
 from sweeper.space.baselines import Baseline
 from sweeper.space.holes import holes
@@ -20,7 +20,8 @@ from sweeper.sweep.plan import Progress, Settings, new_name, prepare
 from sweeper.sweep.proposer import random_study
 from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
-from sweeper.trial.evaluate import evaluating, sheet
+from sweeper.trial.evaluate import sampled as samples_of
+from sweeper.trial.evaluate import sheet
 from sweeper.trial.loop import Diverged, open_store, train
 
 
@@ -112,9 +113,8 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
 @torch.no_grad()
 def sampled(trial: Trial, state: dict[str, Any], cache: Path, n: int, seed: int) -> torch.Tensor:
     """Samples (n, *shape) of the generator that was best in a trial's checkpoint."""
-    generator = build(trial, open_store(trial.data, cache).meta.shape).generator
+    meta = open_store(trial.data, cache).meta
+    generator = build(trial, meta.shape, meta.classes).generator
     generator.load_state_dict(state["best_generator"])
-    prior = trial.prior.make()
-    z = prior(n, Streams(derive(seed, "generate"))["latents"])
-    with evaluating(generator):
-        return torch.cat([generator(chunk, Context()) for chunk in z.split(256)])
+    z = trial.prior.make().shown(n, Streams(derive(seed, "generate"))["latents"])
+    return samples_of(generator, z, derive(seed, "generate", "noise"))

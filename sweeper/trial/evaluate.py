@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,21 @@ from sweeper.catalog.metrics.features import extractor, save_whole
 from sweeper.catalog.metrics.frechet import Statistics, frechet_distance, statistics
 from sweeper.config import Trial
 from sweeper.game import Context, Prior, Streams, derive
+from sweeper.stream import Variety
 
 Split = Literal["rung", "heldout"]
 CHUNK = 500
+NEIGHBOURS = 256
+"""Samples whose distances from each other are taken."""
+
+
+class Spread(NamedTuple):
+    """How varied some examples are: the mean distance of two, the mean deviation of a feature, and
+    the share of each class (empty without classes)."""
+
+    distance: Tensor
+    deviation: Tensor
+    shares: Tensor
 
 
 class Evaluator:
@@ -58,7 +70,8 @@ class Evaluator:
             "generator": "as the tricks show it, in evaluation mode",
             "seed": self.settings.seed,
         }
-        self.reference = self._reference(store, cache / "references")
+        self.classes = store.meta.classes if self.settings.features == "classifier" else 0
+        self.reference, self.spread = self._reference(store, cache / "references")
 
     @property
     def protocol_hash(self) -> str:
@@ -67,38 +80,89 @@ class Evaluator:
     def score(self, generator: nn.Module, prior: Prior, split: Split = "rung") -> float:
         """The distance of a generator's samples from the split's reference; NaN if a sample is not
         finite."""
-        fakes = self.sample(generator, prior, self.settings.samples, split)
-        features = torch.cat([self.features(chunk) for chunk in torch.split(fakes, CHUNK)])
+        features = self._features(generator, prior, split)
         if not features.isfinite().all():
             return float("nan")
         return frechet_distance(self.reference[split], statistics(features.cpu()))
 
-    @torch.no_grad()
-    def sample(self, generator: nn.Module, prior: Prior, n: int, purpose: str) -> Tensor:
-        """Samples from latents fixed by the protocol's seed and a purpose: (n, *shape), on the
-        device."""
-        z = prior(n, Streams(derive(self.settings.seed, "evaluation"))[purpose]).to(self.device)
-        with evaluating(generator):
-            return torch.cat([generator(chunk, Context()) for chunk in torch.split(z, CHUNK)])
+    def judge(self, generator: nn.Module, prior: Prior) -> tuple[float, Variety | None]:
+        """The score, and how varied the samples are beside real ones; NaN and None if a sample is
+        not finite."""
+        features = self._features(generator, prior, "rung")
+        if not features.isfinite().all():
+            return float("nan"), None
+        score = frechet_distance(self.reference["rung"], statistics(features.cpu()))
+        return score, variety(self._spread(features), self.spread)
+
+    def _features(self, generator: nn.Module, prior: Prior, split: Split) -> Tensor:
+        fakes = self.sample(generator, prior, self.settings.samples, split)
+        return torch.cat([self.features(chunk) for chunk in torch.split(fakes, CHUNK)])
+
+    def _spread(self, features: Tensor) -> Spread:
+        shares = torch.zeros(0)
+        if self.classes:
+            votes = self.features.head(features).argmax(1)
+            shares = torch.bincount(votes, minlength=self.classes).cpu() / len(votes)
+        some = features[:NEIGHBOURS].double()
+        return Spread(torch.pdist(some).mean().cpu(), some.std(0).mean().cpu(), shares)
 
     @torch.no_grad()
-    def _reference(self, store: Store, folder: Path) -> dict[str, Statistics]:
+    def sample(self, generator: nn.Module, prior: Prior, n: int, purpose: str) -> Tensor:
+        """Samples from latents, and noise inside of the generator, fixed by the protocol's seed and
+        a purpose: (n, *shape), on the device."""
+        seed = derive(self.settings.seed, "evaluation")
+        z = prior.shown(n, Streams(seed)[purpose]).to(self.device)
+        return sampled(generator, z, derive(seed, purpose))
+
+    @torch.no_grad()
+    def _reference(self, store: Store, folder: Path) -> tuple[dict[str, Statistics], Spread]:
         path = folder / f"{self.protocol_hash}.pt"
         if path.exists():
             kept = torch.load(path, weights_only=True)
-            return {split: Statistics(*values) for split, values in kept.items()}
+            halves = {split: Statistics(*values) for split, values in kept["halves"].items()}
+            return halves, Spread(*kept["spread"])
         random = torch.Generator().manual_seed(derive(self.settings.seed, "halves"))
         shuffled = torch.randperm(len(store), generator=random)
-        halves = torch.split(shuffled, (len(store) + 1) // 2)
-        reference = {}
-        for split, indices in zip(("rung", "heldout"), halves, strict=True):
+        features = {}
+        for split, indices in zip(
+            ("rung", "heldout"), torch.split(shuffled, (len(store) + 1) // 2), strict=True
+        ):
             chunks = [
                 self.features(normalise(store[part].to(self.device)))
                 for part in torch.split(indices, CHUNK)
             ]
-            reference[split] = statistics(torch.cat(chunks).cpu())
-        save_whole({split: tuple(values) for split, values in reference.items()}, path)
-        return reference
+            features[split] = torch.cat(chunks)
+        reference = {split: statistics(found.cpu()) for split, found in features.items()}
+        spread = self._spread(features["rung"])
+        whole = {split: tuple(values) for split, values in reference.items()}
+        save_whole({"halves": whole, "spread": tuple(spread)}, path)
+        return reference, spread
+
+
+def variety(fake: Spread, real: Spread) -> Variety:
+    """How varied fakes are, beside real examples."""
+    if not len(real.shares):
+        return Variety(float(fake.distance / real.distance), float(fake.deviation / real.deviation))
+    # Half a sample for every class keeps the divergence finite, whatever is missing.
+    p, q = fake.shares + 0.5 / 1000, real.shares + 0.5 / 1000
+    p, q = p / p.sum(), q / q.sum()
+    return Variety(
+        float(fake.distance / real.distance),
+        float(fake.deviation / real.deviation),
+        float((fake.shares * len(fake.shares) >= 0.1).float().mean()),
+        int(fake.shares.argmax()),
+        float((p * (p / q).log()).sum()),
+    )
+
+
+@torch.no_grad()
+def sampled(generator: nn.Module, z: Tensor, seed: int) -> Tensor:
+    """A generator's samples (n, *shape) of latents (n, size), in evaluation mode. Its own noise
+    comes from the seed, and the random state is as before."""
+    devices = [z.device] if z.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), evaluating(generator):
+        torch.manual_seed(seed)
+        return torch.cat([generator(chunk, Context()) for chunk in torch.split(z, CHUNK)])
 
 
 def metric_name(features: str, store: Store) -> str:

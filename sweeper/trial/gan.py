@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn, optim
 
-from sweeper.game import Loss, Pair, Player, Prior, Progress, Schedule, Trick, Turn, state_of
+from sweeper.game import Loss, Move, Pair, Player, Prior, Progress, Schedule, Tricks, Turn
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,18 @@ class Gan:
     optimizers: dict[Player, optim.Optimizer]
     loss: Loss
     terms: tuple[Term, ...]
-    tricks: Trick
+    tricks: Tricks
     schedule: Schedule
     prior: Prior
     constraints: dict[Player, Callable[[nn.Module], None]]
     shape: tuple[int, ...]
     batch_size: int
+    decays: Mapping[Player, Callable[[Progress], float]] = field(default_factory=dict)
+    accumulate: int = 1
+    mixed: bool = False
+    pretraining: int = 0
+    autocast: Callable[[bool], torch.autocast] = lambda on: torch.autocast("cpu", enabled=False)
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, player: Player) -> list[nn.Module]:
         return [pair.of(player) for pair in self.networks.values()]
@@ -53,19 +60,41 @@ class Gan:
     def parameters(self, player: Player) -> list[nn.Parameter]:
         return [p for network in self.of(player) for p in network.parameters() if p.requires_grad]
 
-    def differentiate(self, player: Player, loss: Tensor, progress: Progress) -> None:
-        """Gradients for one player; the other's weights collect none."""
-        self.optimizers[player].zero_grad()
-        torch.autograd.backward(loss, inputs=self.parameters(player))
-        self.tricks.gradients(player, self.networks, progress)
+    def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
+        """Who moves in the coming round: D alone while it is ahead of its first opponent, else whom
+        the schedule calls."""
+        if progress.moves[Player.D] < self.pretraining:
+            return [frozenset({Player.D})]
+        return self.schedule.moves(progress, losses)
+
+    def backward(self, player: Player, loss: Tensor) -> None:
+        """Add to one player's gradients; the other's weights collect none."""
+        torch.autograd.backward(
+            loss, inputs=self.parameters(player), retain_graph=self.schedule.shared_forward
+        )
 
     def step(self, player: Player, progress: Progress) -> None:
-        self.optimizers[player].step()
+        self.descend(player, progress)
+        progress.moves[player] += 1
+        self.tricks.weights(player, self.networks, progress)
+
+    def descend(self, player: Player, progress: Progress) -> None:
+        """A step down the gradients, at the rate of the moment, and back into the constraint."""
+        optimizer = self.optimizers[player]
+        if player in self.decays:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.decays[player](progress)
+        optimizer.step()
         if player in self.constraints:
             for network in self.of(player):
                 self.constraints[player](network)
-        progress.moves[player] += 1
-        self.tricks.weights(player, self.networks, progress)
+
+    def rate(self, player: Player, progress: Progress) -> float:
+        """The player's learning rate."""
+        group = self.optimizers[player].param_groups[0]
+        if player in self.decays:
+            return float(group["initial_lr"] * self.decays[player](progress))
+        return float(group["lr"])
 
     def eval_generator(self) -> nn.Module:
         """The generator that the metrics are shown."""
@@ -82,8 +111,7 @@ class Gan:
                 str(p): optimizer.state_dict() for p, optimizer in self.optimizers.items()
             },
             "tricks": self.tricks.state_dict(),
-            "terms": {term.name: state_of(term.formula) for term in self.terms},
-            "schedule": state_of(self.schedule),
+            "schedule": self.schedule.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -93,12 +121,22 @@ class Gan:
         for player, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][str(player)])
         self.tricks.load_state_dict(state["tricks"])
-        for part, saved in [
-            *((term.formula, state["terms"][term.name]) for term in self.terms),
-            (self.schedule, state["schedule"]),
-        ]:
-            if isinstance(part, nn.Module):
-                part.load_state_dict(saved)
+        self.schedule.load_state_dict(state["schedule"])
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever steps are made meanwhile, weights and optimizers are afterwards what they were,
+        bit by bit; gradients taken meanwhile stay."""
+        weights = [p for player in Player for p in self.parameters(player)]
+        before = [p.detach().clone() for p in weights]
+        optimizers = {p: deepcopy(o.state_dict()) for p, o in self.optimizers.items()}
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, before, strict=True):
+                weight.data.copy_(value)
+            for player, state in optimizers.items():
+                self.optimizers[player].load_state_dict(state)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from torch import Tensor
 from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
 from sweeper.config import Pick, Trial
 from sweeper.game import Batch, Player, Progress, Streams
+from sweeper.stream import Measurement, Stream, Verdict
 from sweeper.trial.assemble import assemble
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.device import ready
 from sweeper.trial.evaluate import Evaluator, sheet
 from sweeper.trial.step import play_round
+from sweeper.trial.watch import Watch, layers
 
 LOOK_EVERY = 16
 """Rounds between looks at the losses: a look waits for the device."""
@@ -31,28 +33,6 @@ class Diverged(Exception):  # noqa: N818  (an outcome of a trial, not a fault of
     def __init__(self, images: int, what: str) -> None:
         super().__init__(f"{what} is not finite after {images:,} images")
         self.images = images
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Where a trial stands: at so many real images, the score, the best so far, and what it took.
-
-    ``losses`` are means since the measurement before, by player and term. ``seconds`` count
-    training and evaluation from the start, over all attempts. ``heldout`` is measured once, at the
-    end, on the best checkpoint.
-    """
-
-    images: int
-    score: float
-    best: float
-    losses: dict[str, float]
-    seconds: float
-    images_per_second: float
-    heldout: float | None = None
-    best_images: int = 0
-
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def open_store(
@@ -78,7 +58,8 @@ class Training:
         self.progress = Progress(
             Streams(trial.seed, self.device), horizon=round(trial.horizon_kimg * 1000)
         )
-        self.gan = assemble(trial, self._peek(), self.progress)
+        self.gan = assemble(trial, self._peek(), self.progress, self.store.meta.classes)
+        self.watch = Watch()
         self.measurements: list[Measurement] = []
         self.best_generator: dict[str, Tensor] = {}
         self.seconds = 0.0
@@ -101,10 +82,10 @@ class Training:
         """Train up to the next evaluation and measure. Raises Diverged."""
         start, images = time.monotonic(), self.progress.images
         every = round(self.trial.evaluation.every_kimg * 1000)
-        losses = self._train_until((images // every + 1) * every)
+        self._train_until((images // every + 1) * every)
         trained = time.monotonic() - start
         generator = self.gan.eval_generator()
-        score = self.evaluator.score(generator, self.gan.prior)
+        score, variety = self.evaluator.judge(generator, self.gan.prior)
         if not math.isfinite(score):
             raise Diverged(self.progress.images, self.evaluator.metric)
         last = self.measurements[-1] if self.measurements else None
@@ -117,32 +98,46 @@ class Training:
         )
         heldout = self._heldout() if self.progress.images >= self.progress.horizon else None
         self.seconds += time.monotonic() - start
-        rate = (self.progress.images - images) / trained
         measured = Measurement(
-            self.progress.images, score, best, losses, self.seconds, rate, heldout, at
+            images=self.progress.images,
+            score=score,
+            best=best,
+            losses=self.watch.losses(),
+            seconds=self.seconds,
+            images_per_second=(self.progress.images - images) / trained,
+            heldout=heldout,
+            best_images=at,
+            d_steps=self.progress.moves[Player.D],
+            g_steps=self.progress.moves[Player.G],
+            windows=self.watch.windows(),
+            layers=layers(self.gan),
+            variety=variety,
         )
+        measured = replace(measured, verdicts=self.diagnosed(measured))
         self.measurements.append(measured)
         return measured
 
-    def _train_until(self, images: int) -> dict[str, float]:
-        sums: dict[str, Tensor] = {}
-        counts: dict[str, int] = {}
+    def diagnosed(self, latest: Measurement) -> tuple[Verdict, ...]:
+        """What each diagnostic of the trial concludes from all measurements up to the latest."""
+        loss = self.gan.loss
+        stream = Stream([*self.measurements, latest], loss.equilibrium, loss.critic)
+        found = [(pick.entry.name, pick.make()(stream)) for pick in self.trial.diagnostics]
+        return tuple(replace(verdict, name=name) for name, verdict in found if verdict)
+
+    def _train_until(self, images: int) -> None:
         rounds = 0
         while self.progress.images < min(images, self.progress.horizon):
             self._losses = play_round(self.gan, self.draw, self.progress, self._losses)
-            for name, value in self._losses.items():
-                sums[name] = sums[name] + value if name in sums else value
-                counts[name] = counts.get(name, 0) + 1
+            self.watch.note(self.progress.images, self._losses)
             rounds += 1
             if rounds % LOOK_EVERY == 0:
-                self._finite(sums)
-        self._finite(sums)
-        return {name: float(value) / counts[name] for name, value in sums.items()}
+                self._look()
+        self._look()
 
-    def _finite(self, sums: Mapping[str, Tensor]) -> None:
-        for name, value in sums.items():
-            if not math.isfinite(float(value)):
-                raise Diverged(self.progress.images, f"the {name.replace('.', ' ')} loss")
+    def _look(self) -> None:
+        for name in self.watch.look():
+            kind = f"the {name.replace('.', ' ')} loss" if "." in name else f"the {name}"
+            raise Diverged(self.progress.images, kind)
 
     def _heldout(self) -> float:
         generator = self.gan.eval_generator()
@@ -156,6 +151,7 @@ class Training:
         return {
             "gan": self.gan.state_dict(),
             "losses": self._losses,
+            "watch": self.watch.state_dict(),
             "random": self.progress.random.state_dict(),
             "global_random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
@@ -170,6 +166,7 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.gan.load_state_dict(state["gan"])
         self._losses = dict(state["losses"])
+        self.watch.load_state_dict(state["watch"])
         self.progress.random.load_state_dict(state["random"])
         torch.set_rng_state(state["global_random"].cpu())
         if state["cuda_random"] is not None and self.device.type == "cuda":
@@ -177,7 +174,7 @@ class Training:
         self.progress.images = state["images"]
         self.progress.moves.update({Player(name): n for name, n in state["moves"].items()})
         self.position = state["position"]
-        self.measurements = [Measurement(**m) for m in state["measurements"]]
+        self.measurements = [Measurement.read(m) for m in state["measurements"]]
         self.best_generator = dict(state["best_generator"])
         self.seconds = state["seconds"]
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from sweeper.catalog import families
 from sweeper.config import Data, Misfit, Slot, Trial
-from sweeper.registry import Entry, Registry
+from sweeper.registry import Entry, Registry, tags
 
 REGISTRIES: list[Registry[Any]] = [r for r in vars(families).values() if isinstance(r, Registry)]
 ENTRIES: list[Entry[Any]] = [entry for registry in REGISTRIES for entry in registry.values()]
@@ -30,7 +30,7 @@ class Place:
         *above, last = self.path
         for key in above:
             tree = tree[key]
-        if self.slot.holds == "many":
+        if self.slot.several:
             tree[last] = {**tree.get(last, {}), name: {}}
         else:
             tree[last] = {name: {}}
@@ -81,9 +81,9 @@ def trial_with(case: Case, bases: Iterable[dict[str, Any]]) -> Trial:
             (place, other.name)
             for place in PLACES
             for other in place.slot.registry.values()
-            if tag in other.provides and place.path[0] != "generator"
+            if tag in tags(other.provides) and place.path[0] != "generator"
         ]
-        for tag in sorted(case.entry.needs)
+        for tag in sorted(tags(case.entry.needs))
     ]
     misfits = []
     for base, beside in product(bases, [(), *product(*companions)]):

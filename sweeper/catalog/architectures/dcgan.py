@@ -71,14 +71,15 @@ class Generator(nn.Module):
             for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(near_one(layers.norm(b)) for b in widths[1:])
+        self.after = nn.ModuleList(layers.hidden(b, depth) for depth, b in enumerate(widths))
         self.head = layers.constrain(gaussian(nn.ConvTranspose2d(channels, shape[0], 4, 2, 1)))
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
         context = context._replace(style=z)
         h = relu(self.first_norm(self.first(z[:, :, None, None]), context))
-        for up, norm in zip(self.ups, self.norms, strict=True):
-            h = relu(norm(up(h), context))
-        return torch.tanh(self.head(h))
+        for before, up, norm in zip(self.after, self.ups, self.norms, strict=False):
+            h = relu(norm(up(before(h)), context))
+        return torch.tanh(self.head(self.after[-1](h)))
 
 
 class Discriminator(nn.Module):
@@ -94,14 +95,25 @@ class Discriminator(nn.Module):
             for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(near_one(layers.norm(b)) for b in widths[1:])
-        self.head = layers.constrain(gaussian(nn.Conv2d(widths[-1], 1, SMALLEST)))
+        self.after = nn.ModuleList(layers.hidden(b, depth) for depth, b in enumerate(widths))
+        self.summary = layers.summary((widths[-1], SMALLEST, SMALLEST))
+        self.head = layers.constrain(gaussian(nn.Conv2d(self.summary.channels, 1, SMALLEST)))
+        self.classes = (
+            layers.constrain(gaussian(nn.Conv2d(self.summary.channels, layers.classes, SMALLEST)))
+            if layers.classes
+            else None
+        )
 
     def forward(self, batch: Batch) -> Output:
         context = Context(label=batch.label)
-        h = leaky_relu(self.first(batch.image), 0.2)
-        for down, norm in zip(self.downs, self.norms, strict=True):
-            h = leaky_relu(norm(down(h), context), 0.2)
-        return Output(self.head(h).flatten(), features=h.flatten(1))
+        h = self.after[0](leaky_relu(self.first(batch.image), 0.2))
+        features = [h]
+        for down, norm, after in zip(self.downs, self.norms, self.after[1:], strict=True):
+            h = after(leaky_relu(norm(down(h), context), 0.2))
+            features.append(h)
+        h = self.summary(h)
+        classes = None if self.classes is None else self.classes(h).flatten(1)
+        return Output(self.head(h).flatten(), tuple(features), classes)
 
 
 @architectures.register(paper="radford2016", needs={"images"}, provides={"feature_maps"})

@@ -17,16 +17,21 @@ from sweeper.registry import Integers, Options
 
 
 class Hidden(nn.Module):
-    """A fully connected layer and its normalization."""
+    """A fully connected layer, its normalization, and what follows its activation."""
 
-    def __init__(self, inputs: int, outputs: int, layers: Layers, *, normalised: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, layers: Layers, depth: int, *, normalised: bool
+    ) -> None:
         super().__init__()
         self.linear = layers.constrain(nn.Linear(inputs, outputs))
         self.norm = layers.norm(outputs) if normalised else None
+        self.after = layers.hidden(outputs, depth)
 
-    def forward(self, h: Tensor, context: Context) -> Tensor:
+    def forward(self, h: Tensor, context: Context, slope: float) -> Tensor:
         h = self.linear(h)
-        return h if self.norm is None else self.norm(h, context)
+        h = h if self.norm is None else self.norm(h, context)
+        activated: Tensor = self.after(leaky_relu(h, slope) if slope else relu(h))
+        return activated
 
 
 class Generator(nn.Module):
@@ -40,14 +45,14 @@ class Generator(nn.Module):
         self.shape = tuple(shape)
         widths = [latent_size, *[hidden] * depth]
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, normalised=True) for a, b in pairwise(widths)
+            Hidden(a, b, layers, i, normalised=True) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.head = layers.constrain(nn.Linear(hidden, math.prod(shape)))
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
         context = context._replace(style=z)
         for layer in self.hidden:
-            z = relu(layer(z, context))
+            z = layer(z, context, 0.0)
         x: Tensor = self.head(z).reshape(len(z), *self.shape)
         return x.tanh() if len(self.shape) == 3 else x
 
@@ -59,15 +64,25 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [math.prod(shape), *[hidden] * depth]
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, normalised=i > 0) for i, (a, b) in enumerate(pairwise(widths))
+            Hidden(a, b, layers, i, normalised=i > 0) for i, (a, b) in enumerate(pairwise(widths))
         )
-        self.head = layers.constrain(nn.Linear(hidden, 1))
+        self.summary = layers.summary((hidden,))
+        self.head = layers.constrain(nn.Linear(self.summary.channels, 1))
+        self.classes = (
+            layers.constrain(nn.Linear(self.summary.channels, layers.classes))
+            if layers.classes
+            else None
+        )
 
     def forward(self, batch: Batch) -> Output:
         h, context = batch.image.flatten(1), Context(label=batch.label)
+        features = []
         for layer in self.hidden:
-            h = leaky_relu(layer(h, context), 0.2)
-        return Output(self.head(h).squeeze(1), features=h)
+            h = layer(h, context, 0.2)
+            features.append(h)
+        h = self.summary(h)
+        classes = None if self.classes is None else self.classes(h)
+        return Output(self.head(h).squeeze(1), tuple(features), classes)
 
 
 @architectures.register(paper="goodfellow2014")

@@ -1,0 +1,144 @@
+"""What training reports of itself, as plain numbers, and what may be concluded from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Level = Literal["healthy", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One quantity over a window: how often it was taken, and what its values were like.
+
+    ``ema`` is its exponential moving average (decay 0.98 a value) at the window's end; ``spikes``
+    lie more than six median deviations from the median; ``crossings`` count changes of sign.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    low: float
+    p90: float
+    high: float
+    ema: float
+    spikes: int
+    crossings: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of training, usually of 100 rounds: what was measured in each of its rounds, up to
+    so many images."""
+
+    images: int
+    rounds: int
+    series: dict[str, Series]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The last gradient of one layer's weights: its L2 norm, and the share of it that is zero."""
+
+    gradient_norm: float
+    zero_share: float
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How varied samples are, in the features that the score is taken in.
+
+    ``distance`` and ``deviation`` are the mean distance of two samples and the mean deviation of a
+    feature, each as a share of that of real examples. Where the features come with classes,
+    ``coverage`` is the share of classes that get a tenth of their fair share of samples or more
+    (1 % of them, with ten classes), ``dominant`` the class of most samples, and ``reverse_kl`` the
+    divergence (nats) of their class histogram from the real one.
+    """
+
+    distance: float
+    deviation: float
+    coverage: float | None = None
+    dominant: int | None = None
+    reverse_kl: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a diagnostic concludes: how bad it is, what was seen and what it means, and what to
+    try."""
+
+    level: Level
+    says: str
+    advice: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Where a trial stands: at so many real images, the score, the best so far, and what it took.
+
+    ``losses`` are means since the measurement before, by player and term. ``seconds`` count
+    training and evaluation from the start, over all attempts. ``heldout`` is measured once, at the
+    end, on the best checkpoint. ``windows`` are those that ended since the measurement before, and
+    ``verdicts`` what the diagnostics conclude from all measurements up to this one.
+    """
+
+    images: int
+    score: float
+    best: float
+    losses: dict[str, float]
+    seconds: float
+    images_per_second: float
+    heldout: float | None = None
+    best_images: int = 0
+    d_steps: int = 0
+    g_steps: int = 0
+    windows: tuple[Window, ...] = ()
+    layers: dict[str, Layer] = field(default_factory=dict)
+    variety: Variety | None = None
+    verdicts: tuple[Verdict, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        """The measurement as JSON-compatible data."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, plain: dict[str, Any]) -> Measurement:
+        """A measurement from plain data."""
+        windows = [
+            Window(w["images"], w["rounds"], {k: Series(**v) for k, v in dict(w["series"]).items()})
+            for w in plain.get("windows", ())
+        ]
+        variety = plain.get("variety")
+        return cls(
+            **{
+                **plain,
+                "windows": tuple(windows),
+                "layers": {k: Layer(**v) for k, v in plain.get("layers", {}).items()},
+                "variety": None if variety is None else Variety(**variety),
+                "verdicts": tuple(Verdict(**v) for v in plain.get("verdicts", ())),
+            }
+        )
+
+
+class Stream(NamedTuple):
+    """What a diagnostic is shown: all measurements of a trial so far, first to last, and what is
+    known of its loss.
+
+    ``equilibrium`` is what D pays when it cannot tell real from fake, if that is one number;
+    ``critic`` says that D's scores are no logits but a difference of them is a distance.
+    """
+
+    measurements: Sequence[Measurement]
+    equilibrium: float | None = None
+    critic: bool = False
+
+    def windows(self) -> list[Window]:
+        """The windows of all measurements, in order."""
+        return [window for m in self.measurements for window in m.windows]
+
+    def series(self, name: str) -> list[Series]:
+        """One quantity in every window that has it, in order."""
+        return [w.series[name] for w in self.windows() if name in w.series]

@@ -1,0 +1,157 @@
+"""What the moves of one round share: examples, latents, fakes, and how D sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sweeper.game import Batch, Move, Output, Player, Progress, Scores, Side, Turn
+from sweeper.trial.gan import Gan, untouched
+
+
+class Round:
+    """The k-th move of D and the k-th of G see the same real examples, and the same latents and
+    fakes too unless the schedule asks for fresh ones."""
+
+    def __init__(
+        self, gan: Gan, draw: Callable[[int], Batch], progress: Progress, moves: Sequence[Move]
+    ) -> None:
+        self.gan, self.draw, self.progress, self.moves = gan, draw, progress, moves
+        self.made = dict.fromkeys(Player, 0)
+        self.planned = sum(Player.G in move for move in moves)
+        self.reals: dict[int, list[Batch]] = {}
+        self.zs: dict[object, Sequence[Tensor]] = {}
+        self.images: dict[object, Tensor] = {}
+        self.seen: dict[object, Scores] = {}
+        self.weights: dict[str, Mapping[str, Tensor]] = {}
+
+    def again(self, k: int, *, fakes: bool) -> Round:
+        """The k-th examples and latents for either player, before the networks as they are now;
+        with the ``fakes`` that were made, if G is still the one that made them."""
+        here = Round(self.gan, self.draw, self.progress, self.moves)
+        here.made = dict.fromkeys(Player, k)
+        here.reals, here.zs = self.reals, self.zs
+        here.images = dict(self.images) if fakes else {}
+        return here
+
+    def turn(self, player: Player, pair: str, part: int = 0, *, attached: bool = False) -> Turn:
+        """What a player sees in its coming move. D's fakes are ``attached`` to G where G looks
+        through D's steps."""
+        gan, k = self.gan, self.made[player]
+        real = self.real(k)[part]
+        fake = self.fake(player, pair, part, attached=attached or gan.schedule.shared_forward)
+        if player is Player.D:
+            fake = gan.tricks.fakes(fake, self.progress)
+        score = self.score(pair)
+        return Turn(
+            player,
+            real,
+            fake,
+            self.latents(player, k)[part],
+            self.scores(player, pair, part, score, real, fake),
+            score,
+            gan.networks[pair],
+            self.progress,
+        )
+
+    def score(self, pair: str) -> Callable[[Batch], Output]:
+        """D as it is, or with the weights that a lookahead gave it, behind what changes its
+        view."""
+        discriminator, weights = self.gan.networks[pair].discriminator, self.weights.get(pair)
+
+        def score(batch: Batch) -> Output:
+            seen = self.gan.tricks.images(batch, self.progress)
+            output: Output = (
+                discriminator(seen)
+                if weights is None
+                else functional_call(discriminator, dict(weights), (seen,))
+            )
+            return output._replace(scores=output.scores.float())
+
+        return score
+
+    def scores(
+        self,
+        player: Player,
+        pair: str,
+        part: int,
+        score: Callable[[Batch], Output],
+        real: Batch,
+        fake: Batch,
+    ) -> Scores:
+        tricks, progress = self.gan.tricks, self.progress
+
+        def targets(labels: Tensor, side: Side) -> Tensor:
+            return tricks.targets(labels, side, progress)
+
+        def select(scores: Tensor) -> Tensor:
+            return tricks.fake_scores(scores, progress)
+
+        if player is Player.D:
+            shown = tricks.pair(real, fake, progress)
+            scores = Scores(score, *shown, targets=targets, mixed=self.gan.mixed)
+            if self.gan.schedule.shared_forward:
+                self.seen[pair, self.made[player], part] = scores
+            return scores
+        if self.gan.schedule.shared_forward:
+            return self.seen[pair, self.made[player], part].learnt_from(select)
+        return Scores(score, real, fake, select=select)
+
+    def real(self, k: int) -> list[Batch]:
+        if k not in self.reals:
+            drawn = self.draw(self.gan.tricks.batch_size(self.gan.batch_size))
+            self.reals[k] = drawn.parts(self.gan.accumulate)
+        return self.reals[k]
+
+    def latents(self, player: Player, k: int) -> Sequence[Tensor]:
+        key = self.key(player, k)
+        if key not in self.zs:
+            n = sum(map(len, self.real(k)))
+            z = self.gan.prior(n, self.progress.random["latents"])
+            self.zs[key] = self.gan.tricks.latents(z, self.progress).chunk(self.gan.accumulate)
+        return self.zs[key]
+
+    def fake(self, player: Player, pair: str, part: int, *, attached: bool) -> Batch:
+        """The fakes of a move. One forward pass of G serves both players while G has not moved in
+        between."""
+        k = self.made[player]
+        key, generator = (pair, part, self.key(player, k)), self.gan.networks[pair].generator
+        attached = attached or player is Player.G
+        image, real = self.images.get(key), self.real(k)[part]
+        if image is None or (attached and not image.requires_grad):
+            own = attached or self.serves_next(k)
+            with nullcontext() if own else borrowed(generator), self.gan.autocast(True):
+                z = self.latents(player, k)[part]
+                image = self.images[key] = generator(z, real.context).float()
+        return real.showing(image if attached else image.detach())
+
+    def serves_next(self, k: int) -> bool:
+        """Whether G's next move in this round will be made on the fakes of D's k-th."""
+        return not self.gan.schedule.fresh_latents and k == self.made[Player.G] < self.planned
+
+    def share(self, player: Player) -> float:
+        """How much one part of a player's loss counts."""
+        scale = self.gan.schedule.generator_scale if player is Player.G else 1.0
+        return scale / self.gan.accumulate
+
+    def ends(self, player: Player) -> None:
+        """Note that a player has moved; G's fakes are from now on those of an older G."""
+        if player is Player.D:
+            self.progress.images += sum(map(len, self.real(self.made[player])))
+        else:
+            self.images = {key: image.detach() for key, image in self.images.items()}
+        self.made[player] += 1
+
+    def key(self, player: Player, k: int) -> object:
+        return (player, k) if self.gan.schedule.fresh_latents else k
+
+
+@contextmanager
+def borrowed(generator: nn.Module) -> Iterator[None]:
+    """Use G in D's move: no gradient, and no trace in its buffers."""
+    with torch.no_grad(), untouched(generator):
+        yield

@@ -1,0 +1,179 @@
+"""Watching training without touching it: what each round shows, summed up by windows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sweeper.game import Player, Turn
+from sweeper.stream import Layer, Series, Window
+from sweeper.trial.gan import Gan
+
+WINDOW = 100
+"""Rounds in a window."""
+AT_MOST = 8
+"""Windows a measurement holds; more are merged by pairs."""
+DECAY = 0.98
+
+
+@torch.no_grad()
+def signals(gan: Gan, turn: Turn) -> dict[str, Tensor]:
+    """What D's scores of its own turn say, beside its loss."""
+    if turn.player is not Player.D:
+        return {}
+    real, fake = turn.scores.real.detach(), turn.scores.fake.detach()
+    found = {"real score": real.mean(), "fake score": fake.mean()}
+    beliefs = gan.loss.beliefs(real, fake)
+    if beliefs is not None:
+        found |= {"real belief": beliefs[0].mean(), "fake belief": beliefs[1].mean()}
+    return found
+
+
+def layers(gan: Gan) -> dict[str, Layer]:
+    """The last gradient of every layer, before anything corrected the next."""
+    found = {}
+    for player in Player:
+        for network in gan.of(player):
+            for name, parameter in network.named_parameters():
+                if parameter.grad is not None and name.rpartition(".")[2] != "bias":
+                    gradient = parameter.grad
+                    zeros = 1 - torch.count_nonzero(gradient) / gradient.numel()
+                    found[f"{player}.{name}"] = torch.stack([gradient.norm(), zeros])
+    if not found:
+        return {}
+    values = torch.stack(list(found.values())).tolist()
+    return {name: Layer(*map(rounded, pair)) for name, pair in zip(found, values, strict=True)}
+
+
+class Watch:
+    """Collects what each round shows, on its device, and sums up each window when it is over."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.open: dict[str, list[float]] = {}
+        self.rounds = 0
+        self.images = 0
+        self.averages: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+        self.closed: list[Window] = []
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+
+    def note(self, images: int, seen: Mapping[str, Tensor]) -> None:
+        """What one round showed, once so many images had been seen."""
+        self.waiting.append((images, tuple(seen), torch.stack(list(seen.values()))))
+
+    def look(self) -> dict[str, float]:
+        """Fetch what was noted since the last look. Returns the first value that is not finite,
+        with its name, if there is one."""
+        if not self.waiting:
+            return {}
+        values = torch.cat([v for _, _, v in self.waiting]).tolist()
+        broken: dict[str, float] = {}
+        for images, names, _ in self.waiting:
+            row, values = values[: len(names)], values[len(names) :]
+            for name, value in zip(names, row, strict=True):
+                if not broken and not abs(value) < float("inf"):
+                    broken = {name: value}
+                self._take(name, value)
+            self.images, self.rounds = images, self.rounds + 1
+            if self.rounds == WINDOW:
+                self._close()
+        self.waiting.clear()
+        return broken
+
+    def losses(self) -> dict[str, float]:
+        """The mean of every term since this was last asked."""
+        means = {k: v / self.counts[k] for k, v in self.sums.items() if "." in k}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that ended since this was last asked, merged into no more than a few."""
+        closed, self.closed = self.closed, []
+        while len(closed) > AT_MOST:
+            closed = [merged(closed[i : i + 2]) for i in range(0, len(closed), 2)]
+        return tuple(closed)
+
+    def _take(self, name: str, value: float) -> None:
+        self.open.setdefault(name, []).append(value)
+        average = self.averages.get(name, value)
+        self.averages[name] = DECAY * average + (1 - DECAY) * value
+        self.sums[name] = self.sums.get(name, 0.0) + value
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+    def _close(self) -> None:
+        series = {
+            name: summed(values, self.averages[name], self.last.get(name))
+            for name, values in self.open.items()
+        }
+        self.last |= {name: values[-1] for name, values in self.open.items()}
+        self.closed.append(Window(self.images, self.rounds, series))
+        self.open, self.rounds = {}, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it holds; nothing may be waiting."""
+        names = ("open", "rounds", "images", "averages", "last", "sums", "counts")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def summed(values: Sequence[float], average: float, before: float | None) -> Series:
+    """One quantity over one window, given its value before the window."""
+    ordered = sorted(values)
+    middle = statistics.median(ordered)
+    spread = statistics.median(abs(v - middle) for v in values)
+    known = [before, *values] if before is not None else list(values)
+    return Series(
+        len(values),
+        rounded(statistics.fmean(values)),
+        rounded(statistics.pstdev(values)),
+        rounded(ordered[0]),
+        rounded(ordered[int(0.9 * (len(ordered) - 1))]),
+        rounded(ordered[-1]),
+        rounded(average),
+        sum(abs(v - middle) > 6 * spread for v in values) if spread else 0,
+        sum(a * b < 0 for a, b in pairwise(known)),
+    )
+
+
+def merged(windows: Sequence[Window]) -> Window:
+    """Neighbouring windows as one; what cannot be merged exactly (the 90th percentile) is their
+    mean."""
+    last = windows[-1]
+    names = dict.fromkeys(name for window in windows for name in window.series)
+    series = {
+        name: _merged([w.series[name] for w in windows if name in w.series]) for name in names
+    }
+    return Window(last.images, sum(w.rounds for w in windows), series)
+
+
+def _merged(parts: Sequence[Series]) -> Series:
+    n = sum(part.n for part in parts)
+    mean = sum(part.n * part.mean for part in parts) / n
+    square = sum(part.n * (part.deviation**2 + (part.mean - mean) ** 2) for part in parts) / n
+    return Series(
+        n,
+        rounded(mean),
+        rounded(square**0.5),
+        min(part.low for part in parts),
+        rounded(sum(part.n * part.p90 for part in parts) / n),
+        max(part.high for part in parts),
+        parts[-1].ema,
+        sum(part.spikes for part in parts),
+        sum(part.crossings for part in parts),
+    )
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: what is kept of every measurement of every trial is read by people
+    and plotted."""
+    return float(f"{value:.6g}")
