@@ -388,12 +388,13 @@ def _misfits(trial: Trial) -> Iterator[Problem]:
         for law in voice.says("conflicts"):
             if others := _heard(voice, law.tag, voices):
                 text = f"{voice.name} does not go with {', '.join(others)}"
+                if not law.why:
+                    text += f" ({law.tag.rpartition('.')[2].replace('_', ' ')})"
                 yield Problem(voice.path, _because(text, law))
 
 
 def _because(text: str, law: Law) -> str:
-    reason = law.why or f"({law.tag.rpartition('.')[2].replace('_', ' ')})"
-    return f"{text}: {reason}" if law.why else f"{text} {reason}"
+    return f"{text}: {law.why}" if law.why else text
 
 
 def _providers(tag: str) -> Iterator[str]:

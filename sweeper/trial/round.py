@@ -70,7 +70,7 @@ class Round:
                 if weights is None
                 else functional_call(discriminator, dict(weights), (seen,))
             )
-            return output._replace(scores=output.scores.float())
+            return output._replace(scores=full(output.scores))
 
         return score
 
@@ -126,7 +126,7 @@ class Round:
             own = attached or self.serves_next(k)
             with nullcontext() if own else borrowed(generator), self.gan.autocast(True):
                 z = self.latents(player, k)[part]
-                image = self.images[key] = generator(z, real.context).float()
+                image = self.images[key] = full(generator(z, real.context))
         return real.showing(image if attached else image.detach())
 
     def serves_next(self, k: int) -> bool:
@@ -148,6 +148,11 @@ class Round:
 
     def key(self, player: Player, k: int) -> object:
         return (player, k) if self.gan.schedule.fresh_latents else k
+
+
+def full(value: Tensor) -> Tensor:
+    """In full precision, if it is in less."""
+    return value.float() if value.dtype is torch.bfloat16 else value
 
 
 @contextmanager

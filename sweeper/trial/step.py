@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sweeper.game import Batch, Lookahead, Move, Player, Progress, Turn
 from sweeper.trial.gan import Gan, untouched
-from sweeper.trial.round import Round
+from sweeper.trial.round import Round, full
 from sweeper.trial.watch import signals
 
 Terms = dict[str, Tensor]
@@ -32,7 +32,7 @@ LOSSES = {Player.D: discriminator_loss, Player.G: generator_loss}
 def penalties(gan: Gan, turn: Turn) -> Terms:
     """The regularizers that are due, in full precision: gradients of gradients need it."""
     with gan.autocast(False):
-        return {term.name: term(turn) for term in gan.terms if term.due(turn)}
+        return {term.name: full(term(turn)) for term in gan.terms if term.due(turn)}
 
 
 def play_round(
@@ -88,7 +88,7 @@ def add(seen: Terms, name: str, value: Tensor, gan: Gan) -> None:
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
-    return torch.stack([term.float() for term in terms]).sum()
+    return torch.stack(list(terms)).sum()
 
 
 @contextmanager

@@ -35,6 +35,12 @@ class LargeDigits:
 
 
 @pytest.fixture(scope="session")
+def large_digits(cache: Path) -> Path:
+    """A packed store of digits of 16 px."""
+    return pack(LargeDigits(), cache / "data").path
+
+
+@pytest.fixture(scope="session")
 def trial_of(cache: Path, tiny: Callable[..., dict[str, Any]]) -> Callable[[Case], Trial]:
     """The trial in which a technique is tried, on images if it can be, else on points."""
     store = pack(LargeDigits(), cache / "data")

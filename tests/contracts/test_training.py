@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from sweeper.config import Trial
 from sweeper.game import Player
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import Training
-from sweeper.trial.step import Round, play, play_round
+from sweeper.trial.step import play_round
 from tests.contracts.cases import Case, every_case
-from tests.contracts.same import differences
+from tests.contracts.same import differences, leaves_the_other_alone
 
 TrialOf = Callable[[Case], Trial]
 Finished = Callable[[Case], dict[str, Any]]
@@ -69,29 +68,8 @@ def test_looking_never_changes_training(
 @every_case
 def test_a_move_leaves_the_other_player_alone(case: Case, trial_of: TrialOf, cache: Path) -> None:
     training = Training(trial_of(case), cache)
-    gan, progress = training.gan, training.progress
-    # Shared latents let G's own forward pass happen early, in D's move, buffers and all.
-    gan.schedule.fresh_latents = True
-    moved = set[Player]()
-    for _ in range(2):
-        gan.tricks.begin(gan.networks, progress)
-        this = Round(gan, training.draw, progress, gan.schedule.moves(progress, {}))
-        for move in this.moves:
-            before = {player: everything(gan.of(player)[0]) for player in Player}
-            play(gan, move, this)
-            for player in Player:
-                changed = list(differences(before[player], everything(gan.of(player)[0])))
-                assert bool(changed) == (player in move), changed
-            moved |= move
+    moved = leaves_the_other_alone(training) | leaves_the_other_alone(training)
     assert moved == set(Player)
-
-
-def everything(network: nn.Module) -> dict[str, Any]:
-    """Weights, buffers and gradients."""
-    return {
-        "state": {k: v.clone() for k, v in network.state_dict().items()},
-        "gradients": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
-    }
 
 
 @every_case

@@ -9,17 +9,14 @@ import torch
 from torch import nn
 
 from sweeper.catalog.families import architectures, normalizations
-from sweeper.game import Batch, Context
+from sweeper.game import Batch, Context, Layers
 
 
-class Plain:
-    """Batch norm everywhere, and nothing constrained."""
+class Plain(Layers):
+    """Batch norm everywhere, and nothing else beside."""
 
     def norm(self, channels: int) -> nn.Module:
         return normalizations["batch_norm"].make(channels)
-
-    def constrain(self, layer: nn.Module) -> nn.Module:
-        return layer
 
 
 def size_of(network: nn.Module) -> int:
@@ -37,7 +34,7 @@ def test_dcgan(side: int, colours: int) -> None:
     assert float(x.detach().abs().max()) <= 1
     output = d(Batch(x))
     assert output.scores.shape == (5,)
-    assert output.features.shape[0] == 5
+    assert [len(f) for f in output.features] == [5] * {8: 1, 16: 2, 32: 3, 64: 4}[side]
     widths = [c << k for k in range({8: 1, 16: 2, 32: 3, 64: 4}[side])]
     between = sum(16 * a * b for a, b in itertools.pairwise(widths))
     top = widths[-1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sweeper.catalog.families import schedules
-from sweeper.game import Move, Player, Progress
+from sweeper.game import Move, Player, Progress, Schedule
 from sweeper.trial.step import play_round
 from tests.formulas.games import Linear, Point, draw, game, progress
 
@@ -79,9 +79,7 @@ def test_with_g_first_d_learns_from_the_fakes_of_before() -> None:
 
 
 def test_in_one_move_both_gradients_are_taken_before_either_steps() -> None:
-    class Simultaneous:
-        fresh_latents = False
-
+    class Simultaneous(Schedule):
         def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
             return [frozenset(Player)]
 
