@@ -9,13 +9,13 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sweeper.catalog.families import constraints
-from sweeper.registry import Integers
+from sweeper.registry import Integers, Law
 
 
 @constraints.register(
     paper="miyato2018",
-    provides={"lipschitz", "reparametrized"},
-    conflicts={"reparametrized"},
+    provides={"lipschitz", "reparametrized", "spectral"},
+    conflicts={Law("reparametrized", "of two scalings of the same weights, one undoes the other")},
     facts={"on": "layer"},
 )
 def spectral_norm(
@@ -23,6 +23,8 @@ def spectral_norm(
 ) -> nn.Module:
     """Each weight matrix is divided by its largest singular value, so every layer is 1-Lipschitz.
 
-    The value is followed by ``iterations`` of the power method in each training forward.
+    W/σ(W), where W has a row per output channel; σ is followed by ``iterations`` of the power
+    method in each training forward, from where the last one ended. Steps that are looked ahead to
+    are followed, too, and forgotten with them.
     """
     return parametrizations.spectral_norm(layer, n_power_iterations=iterations)

@@ -9,19 +9,27 @@ from annotated_types import Gt
 from torch import nn
 
 from sweeper.catalog.families import constraints
-from sweeper.registry import LogUniform
+from sweeper.registry import Law, LogUniform
 
 
 @constraints.register(
     paper="arjovsky2017",
-    provides={"lipschitz"},
-    conflicts={"reparametrized", "input_gradient"},
+    provides={"lipschitz", "clipped"},
+    conflicts={
+        Law("reparametrized", "it would clip what the weights are computed from, not the weights")
+    },
+    warns={Law("momentum", "weights at the clip are pushed on by gradients long gone")},
     facts={"on": "network"},
 )
-@torch.no_grad()
 def weight_clipping(
     network: nn.Module, *, clip: Annotated[float, Gt(0), LogUniform(1e-3, 1e-1)] = 0.01
 ) -> None:
-    """After each step every weight is clamped to [-clip, clip]: a bounded Lipschitz constant."""
-    for weight in network.parameters():
-        weight.clamp_(-clip, clip)
+    """After each step every weight is clamped to [-clip, clip]: a bounded Lipschitz constant.
+
+    All trained parameters are weights here, scales and shifts of normalizations among them; what is
+    frozen stays. The paper's clip is 0.01.
+    """
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.requires_grad:
+                weight.clamp_(-clip, clip)

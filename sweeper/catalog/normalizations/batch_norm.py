@@ -10,10 +10,14 @@ from torch.nn.functional import batch_norm
 
 from sweeper.catalog.families import normalizations
 from sweeper.game import Context
-from sweeper.registry import LogUniform, Options
+from sweeper.registry import Law, LogUniform, Options
 
 
-@normalizations.register(paper="ioffe2015", provides={"batch_statistics"})
+@normalizations.register(
+    paper="ioffe2015",
+    provides={"batch_statistics", "batch_coupled"},
+    warns={Law("small_batch", "statistics of a few examples are mostly noise")},
+)
 class BatchNorm(nn.BatchNorm1d):
     """Each channel is standardised over the batch (and space), then scaled and shifted.
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn.functional import relu
 
 from sweeper.catalog.families import regularizers
-from sweeper.catalog.regularizers.slopes import input_gradient
+from sweeper.catalog.regularizers.slopes import ANYWAY, DECOUPLED, between, input_gradient
 from sweeper.game import Turn
-from sweeper.registry import LogUniform, Options, Uniform
+from sweeper.registry import Law, LogUniform, Options, Uniform
 
 
 @regularizers.register(
     paper="gulrajani2017",
     provides={"lipschitz", "input_gradient"},
-    conflicts={"batch_statistics"},
+    conflicts=DECOUPLED,
+    warns=(
+        *ANYWAY,
+        Law("spectral", "they are two ways to bound the slope of D", when="target > 0"),
+    ),
     facts={"on": "discriminator"},
 )
 def gradient_penalty(
@@ -30,12 +33,10 @@ def gradient_penalty(
 ) -> Tensor:
     """The gradient norm of D is held at ``target`` on lines between real examples and fakes.
 
-    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per example, the norm
-    over all of the example's dimensions; ``one_sided`` lets smaller norms be.
+    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per score of D (an
+    example, or a pack), the norm over all dimensions of what is scored; ``one_sided`` lets smaller
+    norms be. D is seen behind whatever changes its view, so under instance noise the slope is that
+    at x̂ with noise. Weight 10 and target 1 are the paper's.
     """
-    real, fake = turn.real.image, turn.fake.image
-    random = turn.progress.random["gradient_penalty"]
-    share = torch.rand(len(real), *[1] * (real.ndim - 1), generator=random, device=real.device)
-    between = turn.real.showing(share * real + (1 - share) * fake)
-    excess = input_gradient(turn.score, between).norm(dim=1) - target
+    excess = input_gradient(turn.score, between(turn, "gradient_penalty")).norm(dim=1) - target
     return weight * (relu(excess) if one_sided else excess).square().mean()
