@@ -64,6 +64,13 @@ Tracking = Annotated[
     ),
 ]
 
+Use = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--use", metavar="FILE.py", help="Run a file that registers techniques. Repeatable."
+    ),
+]
+
 
 @app.command()
 def run(
@@ -80,6 +87,7 @@ def run(
     seed: Seed = None,
     json_lines: Json = False,
     tracking: Tracking = None,
+    use: Use = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show dimensions, draws and rungs; start nothing.")
     ] = False,
@@ -88,7 +96,9 @@ def run(
     from sweeper.sweep.drive import How
     from sweeper.sweep.plan import Settings, prepare
 
-    settings = Settings(space, data, tuple(overrides or ()), trials, seed, name, out)
+    settings = Settings(
+        space, data, tuple(overrides or ()), trials, seed, name, out, tuple(use or ())
+    )
     plan = prepare(settings, progress())
     if dry_run:
         from sweeper.sweep.preview import preview
@@ -107,12 +117,13 @@ def resume(
     inline: Inline = False,
     json_lines: Json = False,
     tracking: Tracking = None,
+    use: Use = None,
 ) -> None:
     """Finish a sweep that was interrupted, or extend one: nothing is lost, nothing is run twice."""
     from sweeper.sweep.drive import How
     from sweeper.sweep.plan import reopen
 
-    sweep(reopen(folder, trials, progress()), How(inline, address, json_lines, tracking))
+    sweep(reopen(folder, trials, progress(), use or ()), How(inline, address, json_lines, tracking))
 
 
 @app.command()
@@ -128,12 +139,32 @@ def trial(
     ] = None,
     out: Out = Path("results"),
     json_lines: Json = False,
+    use: Use = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Round by round, looking for what is not a number.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="With --debug: how many rounds.", show_default="all")
+    ] = None,
 ) -> None:
     """Train one trial in this process, where a debugger can follow it."""
+    if steps is not None and not debug:
+        raise typer.BadParameter("rounds are counted with --debug", param_hint="--steps")
+    if debug:
+        os.environ["CUDA_LAUNCH_BLOCKING"] = "1"  # read when CUDA starts
     from sweeper.sweep.single import single
 
     for line in single(
-        file, data, tuple(overrides or ()), sample, out.resolve(), progress(), json_lines=json_lines
+        file,
+        data,
+        tuple(overrides or ()),
+        sample,
+        out.resolve(),
+        progress(),
+        json_lines=json_lines,
+        use=tuple(use or ()),
+        debug=debug,
+        steps=steps,
     ):
         typer.echo(line)
 
@@ -246,7 +277,13 @@ def main() -> NoReturn:
 
 
 # By name, since the modules that define them are heavy.
-EXPECTED = {"InputError": 2, "LedgerError": 4, "ClusterError": 4, "PagesError": 4}
+EXPECTED = {
+    "InputError": 2,
+    "ForeignError": 4,
+    "LedgerError": 4,
+    "ClusterError": 4,
+    "PagesError": 4,
+}
 
 
 def refuse(error: Exception) -> int:

@@ -12,6 +12,7 @@ import difflib
 import inspect
 import operator
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,6 +56,14 @@ class Options:
 
 
 Recommended = Uniform | LogUniform | Integers | Options
+
+
+class ForeignError(RuntimeError):
+    """Techniques of an installed package that cannot be loaded."""
+
+    def __init__(self, name: str, value: str, error: Exception) -> None:
+        law = "installed techniques can be loaded, but those of the entry point"
+        super().__init__(f"{law} {name} = {value} raise {type(error).__name__}: {error}")
 
 
 class Knobs(BaseModel):
@@ -138,6 +147,17 @@ class Entry(Generic[T]):
         return frozenset(_keyword_only(self.target))
 
     @property
+    def shipped(self) -> bool:
+        """Whether it came with sweeper, and not in a file or a package of somebody else's."""
+        return self.target.__module__.partition(".")[0] == "sweeper"
+
+    @property
+    def origin(self) -> str:
+        """The module it is in, or the file where it is somebody else's."""
+        name = self.target.__module__
+        return name if self.shipped else getattr(sys.modules.get(name), "__file__", None) or name
+
+    @property
     def summary(self) -> str:
         return (inspect.getdoc(self.target) or "").partition("\n")[0]
 
@@ -187,7 +207,8 @@ class Registry(Mapping[str, Entry[T]]):
             key = name or snake(target.__name__)
             if key in self._entries:
                 raise ValueError(
-                    f"a name is registered once, but {self.family} has {key!r} already"
+                    f"a name is registered once, but {self.family} has {key!r} already, "
+                    f"from {self._entries[key].origin}"
                 )
             if not inspect.getdoc(target):
                 raise ValueError(f"a technique has a docstring, but {self.family} {key!r} has none")

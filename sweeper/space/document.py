@@ -88,10 +88,15 @@ class Resources(Settings):
 
 
 class Document(Settings):
-    """A search space: a trial with holes in it, and how to search it."""
+    """A search space: a trial with holes in it, and how to search it.
+
+    ``use`` names Python files, beside this one, whose techniques it takes; each is run only where
+    ``--use`` names it, too.
+    """
 
     name: str = ""
     extends: str | None = None
+    use: list[str] = []
     trial: dict[str, Any]
     constraints: list[str] = []
     baselines: list[dict[str, Any]] = []

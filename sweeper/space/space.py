@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,12 @@ from sweeper.space.document import Budget, Document, Objective, Resources, Searc
 from sweeper.space.holes import Suggester, fill, holes, settle
 from sweeper.space.merge import merge, put
 from sweeper.space.source import Fault, InputError, Mark, Source, parse_value, read
+
+IN_FILE = {
+    "extends": "a space extends another in its file, and nowhere else",
+    "use": "files of techniques are named in the space, or by --use",
+}
+"""What ``--set`` cannot set, and why."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +103,14 @@ def load(
     preset: Source | None = None,
     overrides: Sequence[str] = (),
     data: Mapping[str, Any] | None = None,
+    use: Sequence[Path] = (),
 ) -> SearchSpace:
     """Read a search space, with what it extends and the preset of its data below it and ``--set``
-    above.
+    above. ``use`` are the files of techniques that were brought for it.
 
     Raises InputError with every problem of the file.
     """
-    own = _as_space(read(path))
-    merged = _extended(own, path, preset, seen=(path.resolve(),))
+    merged = _brought(_whole(path, preset), use)
     for text in overrides:
         merged = _overridden(merged, text)
     if data is not None and isinstance(merged.tree.get("trial", {}), dict):
@@ -110,12 +118,44 @@ def load(
     return _compile(Source({"name": path.stem} | merged.tree, merged.marks))
 
 
-def _as_space(own: Source) -> Source:
-    """A file may hold a trial and nothing else; that is a space without holes."""
-    tree = own.tree
+def data_of(path: Path) -> Any:
+    """The data set that a search space, or what it extends, names; None if it names none. Raises
+    InputError."""
+    trial = _whole(path, None).tree.get("trial")
+    return trial.get("data") if isinstance(trial, dict) else None
+
+
+def _whole(path: Path, preset: Source | None) -> Source:
+    """A file, upon the preset of its data, upon what it extends."""
+    return _extended(_as_space(read(path), path), path, preset, seen=(path.resolve(),))
+
+
+def _as_space(own: Source, path: Path) -> Source:
+    """A file may hold a trial, maybe with the files that it uses, and nothing else; that is a space
+    without holes. The files are named from where it lies."""
+    tree, use = dict(own.tree), dict[str, Any]()
+    if "use" in tree:
+        named = tree.pop("use")
+        beside = isinstance(named, list) and all(isinstance(file, str) for file in named)
+        use["use"] = [str(path.parent / file) for file in named] if beside else named
     if tree.keys() & Document.model_fields.keys() or not tree.keys() & Trial.model_fields.keys():
-        return own
-    return Source({"trial": tree}, {("trial", *where): m for where, m in own.marks.items()})
+        return Source(tree | use, own.marks)
+    marks = {w if w[:1] == ("use",) else ("trial", *w): m for w, m in own.marks.items()}
+    return Source({"trial": tree} | use, marks)
+
+
+def _brought(source: Source, use: Sequence[Path]) -> Source:
+    """A source whose files of techniques were all brought. Raises InputError."""
+    named, there = source.tree.get("use"), {path.resolve() for path in use}
+    faults = []
+    for i, file in enumerate(named if isinstance(named, list) else []):
+        if isinstance(file, str) and Path(file).resolve() not in there:
+            typed = shlex.quote(os.path.relpath(file))
+            law = f"this runs the code in {typed}: if you trust it, add --use {typed}"
+            faults.append(source.fault(Problem(("use", i), law)))
+    if faults:
+        raise InputError(faults)
+    return source
 
 
 def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, ...]) -> Source:
@@ -132,7 +172,8 @@ def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, 
             chain = " extends ".join(p.name for p in (*seen, found))
             law = f"a space does not extend itself, but {chain}"
             raise InputError([own.fault(Problem(("extends",), law))])
-        below = _without("name", _extended(read(found), found, None, (*seen, found.resolve())))
+        base = _as_space(read(found), found)
+        below = _without("name", _extended(base, found, None, (*seen, found.resolve())))
     for layer in filter(None, (preset, own)):
         below = _laid(below, layer)
     return _without("extends", below)
@@ -171,14 +212,13 @@ def _overridden(source: Source, text: str) -> Source:
         law = "an override is path=value, such as batch.size=32"
         raise InputError([Fault(mark, Problem((), law))])
     keys = tuple(name.strip().split("."))
-    top = [key for key in Document.model_fields if key != "extends"]
+    top = [key for key in Document.model_fields if key not in IN_FILE]
     root = (
         keys[0] if keys[0] in Trial.model_fields else nearest(keys[0], [*top, *Trial.model_fields])
     )
     path = keys if root in top else ("trial", *keys)
-    if keys[0] == "extends":
-        law = "a space extends another in its file, and nowhere else"
-        raise InputError([Fault(mark, Problem(("extends",), law))])
+    if keys[0] in IN_FILE:
+        raise InputError([Fault(mark, Problem((keys[0],), IN_FILE[keys[0]]))])
     try:
         layer = Source(put({}, path, parse_value(value)), _new(source.tree, path, mark))
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from sweeper.config import Trial
 from sweeper.ledger.ledger import Event, Ledger, Record
+from sweeper.space.use import Used
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
 from sweeper.sweep.rungs import Rungs
@@ -31,7 +32,10 @@ class Listener(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One attempt at one trial, as plain data: all that a worker is told."""
+    """One attempt at one trial, as plain data: all that a worker is told.
+
+    ``use`` are files of techniques, each by name and source, that the trial is made of.
+    """
 
     number: int
     attempt: int
@@ -39,6 +43,7 @@ class Job:
     folder: str
     cache: str
     threads: int
+    use: Sequence[tuple[str, str]] = ()
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -52,6 +57,8 @@ def work(job: Job) -> Iterator[dict[str, Any]]:
     owner = folder / "owner"
     owner.write_text(str(job.attempt))
     try:
+        for name, source in job.use:
+            Used(name, source).load()
         for measurement in train(
             Trial.read(job.trial), Path(job.cache), folder, threads=job.threads
         ):
@@ -111,6 +118,7 @@ class Sweep:
             str(self.plan.folder / "trials" / f"{record.number:05d}"),
             str(self.plan.cache),
             self.plan.space.resources.cpu,
+            [(used.name, used.source) for used in self.plan.use],
         )
 
     def report(self, job: Job, report: dict[str, Any]) -> bool:

@@ -24,7 +24,9 @@ from sweeper.config import Misfit, Problem, Trial
 from sweeper.registry import nearest
 from sweeper.space.holes import Fixed, fill, settle
 from sweeper.space.source import InputError, Source, read
-from sweeper.space.space import SearchSpace, load, shipped
+from sweeper.space.space import SearchSpace, data_of, load, shipped
+from sweeper.space.use import Used, bring, keep, kept
+from sweeper.space.use import read as read_use
 from sweeper.sweep.proposer import random_study
 from sweeper.sweep.rungs import rungs_of
 from sweeper.trial.assemble import probe
@@ -53,6 +55,7 @@ class Settings:
     seed: int | None = None
     name: str | None = None
     out: Path = Path("results")
+    use: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Plan:
     filled: tuple[str, ...] = ()
     rejected: dict[str, int] = field(default_factory=dict)
     written: str = ""
+    use: tuple[Used, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -123,6 +127,7 @@ class Plan:
             "method": self.space.search.method,
             "parameters": self.space.parameters,
             "baselines": [b.name for b in self.space.baselines],
+            "use": [used.plain() for used in self.use],
             "created": self.created,
             "command": self.command,
         }
@@ -135,8 +140,12 @@ class Plan:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.written:
             (self.folder / "space.yaml").write_text(self.written)
+        keep(self.use, self.folder)
+        tree = {k: v for k, v in self.space.source.tree.items() if k != "use"}
+        if self.use:
+            tree["use"] = [used.stored for used in self.use]
         with (self.folder / "resolved.yaml").open("w") as file:
-            YAML(typ="safe").dump(self.space.source.tree, file)
+            YAML(typ="safe").dump(tree, file)
         draft = self.folder / f"sweep.json.{os.getpid()}.tmp"
         draft.write_text(json.dumps({**self.plain(), **also}, indent=2))
         draft.replace(self.folder / "sweep.json")
@@ -162,9 +171,9 @@ def choose_data(name: str, start: Path) -> dict[str, Any]:
     )
 
 
-def preset_of(data: Mapping[str, Any]) -> Source:
-    """The preset of a data set: sizes, budget and protocol."""
-    (name,) = data
+def preset_of(data: Any) -> Source:
+    """The preset of a data set as a trial names it: sizes, budget and protocol."""
+    name = next(iter(data), "") if isinstance(data, Mapping) else data
     own = shipped() / "data" / f"{name}.yaml"
     return read(own if own.is_file() else shipped() / "data" / "folder.yaml")
 
@@ -175,12 +184,12 @@ def prepare(settings: Settings, progress: Progress = silent) -> Plan:
 
     Raises InputError with everything that is wrong, before anything is started.
     """
-    data = choose_data(settings.data or "digits", Path())
-    preset = preset_of(data)
-    space = load(settings.space, preset=preset, overrides=settings.overrides, data=data)
+    use = bring(settings.use)
+    read = reader(settings)
+    space, preset = read(settings.overrides)
     out = settings.out.resolve()
     check_writable(out)
-    space = with_features(space, settings, preset, data, out, progress)
+    space = with_features(space, settings, read, out, progress)
     plan = resolve(
         space,
         out,
@@ -190,18 +199,33 @@ def prepare(settings: Settings, progress: Progress = silent) -> Plan:
         seed=space.search.seed if settings.seed is None else settings.seed,
         filled=tuple(describe_preset(preset)),
         written=settings.space.read_text(encoding="utf-8"),
+        use=use,
     )
     plan.rejected.update(check_draws(plan))
     return plan
 
 
+Read = Callable[[Sequence[str]], tuple[SearchSpace, Source]]
+
+
+def reader(settings: Settings) -> Read:
+    """What reads the space, with overrides, upon the preset of its data: that of ``--data``, else
+    what the file names, else digits. Raises InputError."""
+    named = None if settings.data else data_of(settings.space)
+    given = None if named else choose_data(settings.data or "digits", Path())
+    preset = preset_of(given or named)
+
+    def read(overrides: Sequence[str]) -> tuple[SearchSpace, Source]:
+        space = load(
+            settings.space, preset=preset, overrides=overrides, data=given, use=settings.use
+        )
+        return space, preset
+
+    return read
+
+
 def with_features(
-    space: SearchSpace,
-    settings: Settings,
-    preset: Source,
-    data: dict[str, Any],
-    out: Path,
-    progress: Progress,
+    space: SearchSpace, settings: Settings, read: Read, out: Path, progress: Progress
 ) -> SearchSpace:
     """Without labels there is no classifier to take features from: such data is measured in random
     ones."""
@@ -209,8 +233,7 @@ def with_features(
         return space
     store = open_data(space, out, progress)
     kind = "classifier" if store.meta.classes > 1 else "random"
-    overrides = (f"evaluation.features={kind}", *settings.overrides)
-    return load(settings.space, preset=preset, overrides=overrides, data=data)
+    return read((f"evaluation.features={kind}", *settings.overrides))[0]
 
 
 def open_data(space: SearchSpace, out: Path, progress: Progress) -> Store:
@@ -254,6 +277,7 @@ def resolve(
     id: str | None = None,
     created: float | None = None,
     command: str | None = None,
+    use: tuple[Used, ...] = (),
 ) -> Plan:
     """A plan from a space whose data is chosen."""
     store, trial = open_data(space, out, progress), plainest(space)
@@ -285,22 +309,28 @@ def resolve(
         command=command or shlex.join(["sweeper", *sys.argv[1:]]),
         filled=filled,
         written=written,
+        use=use,
     )
 
 
-def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Plan:
-    """The plan of a results folder, for going on with it. Raises InputError when it is not one."""
-    kept = folder / "sweep.json"
-    if not kept.is_file():
+def reopen(
+    folder: Path, trials: int | None, progress: Progress = silent, use: Sequence[Path] = ()
+) -> Plan:
+    """The plan of a results folder, for going on with it. Files that ``use`` names must be those
+    that it began with. Raises InputError when it is not one."""
+    file = folder / "sweep.json"
+    if not file.is_file():
         raise InputError(
             [f"resume takes a results folder, which holds sweep.json, but {folder} does not"]
         )
-    space = load(folder / "resolved.yaml")
+    used = brought_before(folder)
+    check_same(folder, used, use)
+    space = load(folder / "resolved.yaml", use=[folder / u.stored for u in used])
     try:
-        plain = json.loads(kept.read_text())
+        plain = json.loads(file.read_text())
         same = plain["parameters"] == json.loads(json.dumps(space.parameters))
     except (ValueError, KeyError, TypeError):
-        raise InputError([f"{kept}: this is not what sweeper wrote there"]) from None
+        raise InputError([f"{file}: this is not what sweeper wrote there"]) from None
     if not same:
         law = "a sweep has one search space, but resolved.yaml is not the one that it began with"
         raise InputError([f"{folder}: {law}"])
@@ -314,6 +344,7 @@ def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Pla
         id=plain["id"],
         created=plain["created"],
         command=plain["command"],
+        use=used,
     )
     if plan.protocol_hash != plain["protocol_hash"]:
         was, now = plain["protocol"], plan.protocol
@@ -322,6 +353,27 @@ def reopen(folder: Path, trials: int | None, progress: Progress = silent) -> Pla
             [f"{folder}: a sweep has one evaluation protocol, but {changed} changed since it began"]
         )
     return plan
+
+
+def brought_before(folder: Path) -> tuple[Used, ...]:
+    """The files of techniques that a results folder was made with, brought again. Raises
+    InputError."""
+    file = folder / "sweep.json"
+    try:
+        return kept(folder, json.loads(file.read_text()).get("use", []))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError([f"{file}: this is not what sweeper wrote there"]) from None
+
+
+def check_same(folder: Path, used: Sequence[Used], given: Sequence[Path]) -> None:
+    """Refuse files of techniques that a sweep did not begin with."""
+    known = {u.sha256 for u in used}
+    for path in given:
+        if read_use(path).sha256 not in known:
+            law = "a sweep goes on with the techniques that it began with, but it did not begin"
+            raise InputError([f"{folder}: {law} with {path} as it is now"])
 
 
 def check_writable(out: Path) -> None:

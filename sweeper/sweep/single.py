@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from sweeper.space.baselines import Baseline
 from sweeper.space.holes import holes
 from sweeper.space.source import InputError
 from sweeper.space.space import SearchSpace
-from sweeper.sweep.plan import Progress, Settings, new_name, prepare
+from sweeper.space.use import keep
+from sweeper.sweep.plan import Progress, Settings, brought_before, new_name, prepare
 from sweeper.sweep.proposer import random_study
 from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.evaluate import sampled as samples_of
 from sweeper.trial.evaluate import sheet
-from sweeper.trial.loop import Diverged, open_store, train
+from sweeper.trial.loop import Diverged, Training, open_store, train
 
 
 def single(
@@ -34,13 +36,22 @@ def single(
     progress: Progress,
     *,
     json_lines: bool,
+    use: tuple[Path, ...] = (),
+    debug: bool = False,
+    steps: int | None = None,
 ) -> Iterator[str]:
-    """Train one trial of a file in this process: a line a measurement."""
-    plan = prepare(Settings(file, data, overrides, out=out), progress)
+    """Train one trial of a file in this process: a line a measurement; to ``debug`` it, a line a
+    round, of which there are so many ``steps``."""
+    plan = prepare(Settings(file, data, overrides, out=out, use=use), progress)
     trial = chosen(plan.space, sample)
+    if debug:
+        yield from slowly(Training(trial, plan.cache, threads=plan.space.resources.cpu), steps)
+        return
     folder = out / new_name(out, f"{plan.space.name}-trial")
     folder.mkdir(parents=True)
-    (folder / "trial.json").write_text(json.dumps(trial.plain(), indent=2))
+    keep(plan.use, folder)
+    files = {"use": [used.stored for used in plan.use]} if plan.use else {}
+    (folder / "trial.json").write_text(json.dumps(files | trial.plain(), indent=2))
     try:
         for m in train(trial, plan.cache, folder, threads=plan.space.resources.cpu):
             if json_lines:
@@ -60,6 +71,21 @@ def single(
         )
     if not json_lines:
         yield f"samples and checkpoints are in {folder}"
+
+
+def slowly(training: Training, steps: int | None) -> Iterator[str]:
+    """Train round by round, with PyTorch's own search for what is not a number: what both players
+    pay, term by term, how D scores, and how large the gradients are."""
+    rounds = 0
+    with torch.autograd.set_detect_anomaly(True):
+        while training.progress.images < training.progress.horizon and rounds != steps:
+            shown = {name: float(value) for name, value in training.round().items()}
+            rounds += 1
+            values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+            yield f"round {rounds}  {training.progress.images} images  {values}"
+            if wrong := [name for name, value in shown.items() if not math.isfinite(value)]:
+                yield f"diverged: {', '.join(wrong)} is not finite"
+                return
 
 
 def chosen(space: SearchSpace, sample: int | None) -> Trial:
@@ -84,6 +110,7 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
     """Write a sheet of samples of a trial's best generator. Raises InputError without one."""
     if not (folder / "ledger.sqlite").is_file():
         raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
+    brought_before(folder)
     ledger = Ledger(folder, write=False)
     try:
         scored = {r.number: r for r in ledger.records if r.score is not None}

@@ -300,6 +300,8 @@ def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: boo
         "sweeper.state": "interrupted" if status == "KILLED" else record.state,
         "sweeper.attempts": str(record.attempts),
     }
+    if used := plan.get("use"):
+        tags["sweeper.use"] = ", ".join(f"{u['name']} {u['sha256']}" for u in used)[:TAG_LENGTH]
     if record.baseline is not None:
         tags["sweeper.baseline"] = record.baseline
     if record.reason:

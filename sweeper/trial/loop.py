@@ -127,12 +127,17 @@ class Training:
     def _train_until(self, images: int) -> None:
         rounds = 0
         while self.progress.images < min(images, self.progress.horizon):
-            self._losses = play_round(self.gan, self.draw, self.progress, self._losses)
-            self.watch.note(self.progress.images, self._losses)
+            self.round()
             rounds += 1
             if rounds % LOOK_EVERY == 0:
                 self._look()
         self._look()
+
+    def round(self) -> Mapping[str, Tensor]:
+        """Train one round. Returns what it showed: the terms of the losses, and more."""
+        self._losses = play_round(self.gan, self.draw, self.progress, self._losses)
+        self.watch.note(self.progress.images, self._losses)
+        return self._losses
 
     def _look(self) -> None:
         for name in self.watch.look():
