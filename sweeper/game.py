@@ -272,7 +272,8 @@ class Summary(nn.Module):
 class Layers:
     """The layers a player's network is made of: plain ones, until overridden.
 
-    ``classes`` is how many classes D tells apart beside real and fake; 0 for none.
+    ``classes`` is how many classes D tells apart beside real and fake, and G is told of; 0 for
+    none.
     """
 
     classes: int = 0

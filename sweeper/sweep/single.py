@@ -22,8 +22,8 @@ from sweeper.sweep.plan import Progress, Settings, brought_before, new_name, pre
 from sweeper.sweep.proposer import random_study
 from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
+from sweeper.trial.evaluate import labels_like, sheet
 from sweeper.trial.evaluate import sampled as samples_of
-from sweeper.trial.evaluate import sheet
 from sweeper.trial.loop import Diverged, Training, open_store, train
 
 
@@ -140,8 +140,10 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
 @torch.no_grad()
 def sampled(trial: Trial, state: dict[str, Any], cache: Path, n: int, seed: int) -> torch.Tensor:
     """Samples (n, *shape) of the generator that was best in a trial's checkpoint."""
-    meta = open_store(trial.data, cache).meta
-    generator = build(trial, meta.shape, meta.classes).generator
+    store = open_store(trial.data, cache)
+    generator = build(trial, store.meta.shape, store.meta.classes).generator
     generator.load_state_dict(state["best_generator"])
-    z = trial.prior.make().shown(n, Streams(derive(seed, "generate"))["latents"])
-    return samples_of(generator, z, derive(seed, "generate", "noise"))
+    random = Streams(derive(seed, "generate"))
+    z = trial.prior.make().shown(n, random["latents"])
+    label = labels_like(store.labels, n, random["labels"])
+    return samples_of(generator, z, label, derive(seed, "generate", "noise"))

@@ -69,8 +69,10 @@ def build(
         name = told[0].entry.name
         law = f"{name} needs labels of two classes or more, and the data has none"
         raise Misfit([Problem(("regularizers", name), law)])
-    d = Chosen(Player.D, trial.discriminator, tricks, classes if told else 0)
-    g = Chosen(Player.G, trial.generator, tricks)
+    d, g = (
+        Chosen(player, side, tricks, classes if told else 0)
+        for player, side in sides(trial).items()
+    )
     try:
         pair = Pair(
             architecture.discriminator(tricks.shown(tuple(shape)), d),

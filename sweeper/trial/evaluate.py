@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -71,6 +72,7 @@ class Evaluator:
             "seed": self.settings.seed,
         }
         self.classes = store.meta.classes if self.settings.features == "classifier" else 0
+        self.labels = store.labels
         self.reference, self.spread = self._reference(store, cache / "references")
 
     @property
@@ -108,11 +110,13 @@ class Evaluator:
 
     @torch.no_grad()
     def sample(self, generator: nn.Module, prior: Prior, n: int, purpose: str) -> Tensor:
-        """Samples from latents, and noise inside of the generator, fixed by the protocol's seed and
-        a purpose: (n, *shape), on the device."""
+        """Samples from latents, labels, and noise inside of the generator, fixed by the protocol's
+        seed and a purpose: (n, *shape), on the device."""
         seed = derive(self.settings.seed, "evaluation")
-        z = prior.shown(n, Streams(seed)[purpose]).to(self.device)
-        return sampled(generator, z, derive(seed, purpose))
+        random = Streams(seed)
+        z = prior.shown(n, random[purpose]).to(self.device)
+        label = labels_like(self.labels, n, random[f"{purpose} labels"])
+        return sampled(generator, z, label, derive(seed, purpose))
 
     @torch.no_grad()
     def _reference(self, store: Store, folder: Path) -> tuple[dict[str, Statistics], Spread]:
@@ -155,14 +159,23 @@ def variety(fake: Spread, real: Spread) -> Variety:
     )
 
 
+def labels_like(labels: Tensor | None, n: int, random: torch.Generator) -> Tensor | None:
+    """As many labels as are asked for, each class as frequent as in the data; None without any."""
+    if labels is None:
+        return None
+    return labels[torch.randint(len(labels), (n,), generator=random, device=random.device)]
+
+
 @torch.no_grad()
-def sampled(generator: nn.Module, z: Tensor, seed: int) -> Tensor:
-    """A generator's samples (n, *shape) of latents (n, size), in evaluation mode. Its own noise
-    comes from the seed, and the random state is as before."""
+def sampled(generator: nn.Module, z: Tensor, label: Tensor | None, seed: int) -> Tensor:
+    """A generator's samples (n, *shape) of latents (n, size) and labels (n,), in evaluation mode.
+    Its own noise comes from the seed, and the random state is as before."""
     devices = [z.device] if z.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), evaluating(generator):
         torch.manual_seed(seed)
-        return torch.cat([generator(chunk, Context()) for chunk in torch.split(z, CHUNK)])
+        labels = repeat(None) if label is None else torch.split(label.to(z.device), CHUNK)
+        chunks = zip(torch.split(z, CHUNK), labels, strict=False)
+        return torch.cat([generator(chunk, Context(label)) for chunk, label in chunks])
 
 
 def metric_name(features: str, store: Store) -> str:

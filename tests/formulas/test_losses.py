@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
 from sweeper.catalog.families import losses
 from sweeper.game import Scores
+from sweeper.registry import tags
 from tests.formulas.games import scores
 
 REAL, FAKE = [2.0, 0.5], [-3.0, 0.25]
@@ -112,7 +113,9 @@ def test_smoothing_moves_the_real_code_alone(coding: str, fake_code: int, real_c
     torch.testing.assert_close(loss, expected)
 
 
-@pytest.mark.parametrize("name", losses)
+@pytest.mark.parametrize(
+    "name", [name for name in losses if "relativistic" not in tags(losses[name].provides)]
+)
 def test_g_never_has_real_examples_scored(name: str) -> None:
     def score(batch: object) -> object:
         raise AssertionError("a real batch was scored")
@@ -124,3 +127,22 @@ def test_g_never_has_real_examples_scored(name: str) -> None:
         said.fake_batch,
     )  # type: ignore[arg-type, return-value]
     assert losses[name].make().generator(lazy).isfinite()
+
+
+def test_only_scores_that_are_logits_are_read_as_beliefs() -> None:
+    said = scores(REAL, FAKE)
+    lead = said.real - said.fake.mean()
+    for name in ("relativistic", "relativistic_average"):
+        beliefs = losses[name].make().beliefs(said.real, said.fake)
+        assert beliefs is not None
+        torch.testing.assert_close(beliefs[0], lead.sigmoid())
+        for base in ("least_squares", "hinge"):
+            assert losses[name].make(base=base).beliefs(said.real, said.fake) is None
+    for name in ("least_squares", "hinge", "wasserstein"):
+        assert losses[name].make().beliefs(said.real, said.fake) is None
+    assert [name for name in losses if losses[name].make().critic] == ["wasserstein"]
+
+
+def test_there_is_no_relativistic_wasserstein() -> None:
+    with pytest.raises(ValueError, match="standard"):
+        losses["relativistic"].knobs.model_validate({"base": "wasserstein"})

@@ -208,3 +208,11 @@ def test_epochs_and_seeds_are_shuffled_differently() -> None:
     order = Order(50, 0)
     orders = [order(0, 50), order(50, 50), Order(50, 1)(0, 50), torch.arange(50)]
     assert len({tuple(each.tolist()) for each in orders}) == 4
+
+
+def test_a_batch_holds_the_labels_of_its_examples(tmp_path: Path) -> None:
+    some = torch.tensor([7, 0, 2])
+    batch = batch_of(pack(Noise(), tmp_path), some, torch.device("cpu"))
+    assert batch.label is not None
+    assert batch.label.tolist() == [3, 0, 2]
+    assert batch_of(pack(Unlabelled(), tmp_path), some, torch.device("cpu")).label is None

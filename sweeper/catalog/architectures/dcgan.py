@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
+from sweeper.catalog.architectures.labels import told
 from sweeper.catalog.families import architectures
 from sweeper.game import Batch, Context, Layers, Output
 from sweeper.registry import Options
@@ -55,15 +56,19 @@ def near_one(norm: nn.Module) -> nn.Module:
 
 class Generator(nn.Module):
     """Latents to 4 px, then doubled by transposed convolutions, normalised and rectified, to an
-    image in [-1, 1]."""
+    image in [-1, 1]. G is told the label, if it is told of classes, as a one-hot beside its
+    latents."""
 
     def __init__(
         self, shape: Sequence[int], latent_size: int, channels: int, layers: Layers
     ) -> None:
         super().__init__()
         widths = [channels << k for k in reversed(range(doublings(shape)))]
+        self.classes = layers.classes
         self.first = layers.constrain(
-            gaussian(nn.ConvTranspose2d(latent_size, widths[0], SMALLEST, bias=False))
+            gaussian(
+                nn.ConvTranspose2d(latent_size + self.classes, widths[0], SMALLEST, bias=False)
+            )
         )
         self.first_norm = near_one(layers.norm(widths[0]))
         self.ups = nn.ModuleList(
@@ -76,6 +81,7 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
         context = context._replace(style=z)
+        z = told(z, context.label, self.classes)
         h = relu(self.first_norm(self.first(z[:, :, None, None]), context))
         for before, up, norm in zip(self.after, self.ups, self.norms, strict=False):
             h = relu(norm(up(before(h)), context))

@@ -11,6 +11,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
+from sweeper.catalog.architectures.labels import told
 from sweeper.catalog.families import architectures
 from sweeper.game import Batch, Context, Layers, Output
 from sweeper.registry import Integers, Options
@@ -36,24 +37,24 @@ class Hidden(nn.Module):
 
 class Generator(nn.Module):
     """Latents through ReLU layers to an example of any shape; images end in tanh, points in a plain
-    layer."""
+    layer. G is told the label, if it is told of classes, as a one-hot beside its latents."""
 
     def __init__(
         self, shape: Sequence[int], latent_size: int, hidden: int, depth: int, layers: Layers
     ) -> None:
         super().__init__()
-        self.shape = tuple(shape)
-        widths = [latent_size, *[hidden] * depth]
+        self.shape, self.classes = tuple(shape), layers.classes
+        widths = [latent_size + self.classes, *[hidden] * depth]
         self.hidden = nn.ModuleList(
             Hidden(a, b, layers, i, normalised=True) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.head = layers.constrain(nn.Linear(hidden, math.prod(shape)))
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
-        context = context._replace(style=z)
+        context, h = context._replace(style=z), told(z, context.label, self.classes)
         for layer in self.hidden:
-            z = layer(z, context, 0.0)
-        x: Tensor = self.head(z).reshape(len(z), *self.shape)
+            h = layer(h, context, 0.0)
+        x: Tensor = self.head(h).reshape(len(h), *self.shape)
         return x.tanh() if len(self.shape) == 3 else x
 
 

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -83,7 +84,7 @@ class Store:
     def bytes(self) -> int:
         return len(self) * math.prod(self.meta.shape) * np.dtype(self.meta.dtype).itemsize
 
-    @property
+    @cached_property
     def labels(self) -> Tensor | None:
         """The label of every example (N,), or None."""
         if not self.meta.classes:
@@ -211,5 +212,9 @@ class Order:
 
 
 def batch_of(store: Store, indices: Tensor, device: torch.device) -> Batch:
-    """The examples at some indices, normalised on the device."""
-    return Batch(normalise(store[indices].to(device, non_blocking=True)))
+    """The examples at some indices, normalised on the device, and their labels if they have any."""
+    labels = store.labels
+    return Batch(
+        normalise(store[indices].to(device, non_blocking=True)),
+        None if labels is None else labels[indices].to(device, non_blocking=True),
+    )
