@@ -22,8 +22,12 @@ Tree = dict[str, Any]
 
 MATTERS_WITH: dict[str, Tree] = {
     "decay_start": {"decay": "linear"},
+    "gradient_clip_norm.norm": {"max_norm": 1e-3},
+    "gradient_clip_norm.on": {"max_norm": 1e-3},
+    "gradient_clip_value.on": {"value": 1e-4},
 }
-"""Knobs that say how another one acts, and a value at which that one does."""
+"""Knobs that say how another one acts, and a value at which that one does: of any technique, or of
+the one that is named."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,9 @@ class Knob:
         node: Any = tree
         for key in (*self.case.place.path, self.case.entry.name):
             node = node[key]
-        node |= MATTERS_WITH.get(self.name, {}) | {self.name: value}
+        for name in (self.name, f"{self.case.entry.name}.{self.name}"):
+            node |= MATTERS_WITH.get(name, {})
+        node[self.name] = value
         return Trial.read(tree)
 
 
