@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn, optim
@@ -51,14 +53,22 @@ class Gan:
     accumulate: int = 1
     mixed: bool = False
     pretraining: int = 0
-    autocast: Callable[[bool], torch.autocast] = lambda on: torch.autocast("cpu", enabled=False)
+    autocast: Callable[[bool], AbstractContextManager[object]] = lambda on: nullcontext()
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, player: Player) -> list[nn.Module]:
         return [pair.of(player) for pair in self.networks.values()]
 
     def parameters(self, player: Player) -> list[nn.Parameter]:
-        return [p for network in self.of(player) for p in network.parameters() if p.requires_grad]
+        """What a player trains."""
+        return self._trained[player]
+
+    @cached_property
+    def _trained(self) -> dict[Player, list[nn.Parameter]]:
+        return {
+            player: [p for net in self.of(player) for p in net.parameters() if p.requires_grad]
+            for player in Player
+        }
 
     def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
         """Who moves in the coming round: D alone while it is ahead of its first opponent, else whom
@@ -89,12 +99,14 @@ class Gan:
             for network in self.of(player):
                 self.constraints[player](network)
 
-    def rate(self, player: Player, progress: Progress) -> float:
-        """The player's learning rate."""
-        group = self.optimizers[player].param_groups[0]
-        if player in self.decays:
-            return float(group["initial_lr"] * self.decays[player](progress))
-        return float(group["lr"])
+    def rates(self, player: Player, progress: Progress) -> dict[nn.Parameter, float]:
+        """The learning rates of a player's parameters."""
+        found = dict[nn.Parameter, float]()
+        for group in self.optimizers[player].param_groups:
+            decay = self.decays[player](progress) if player in self.decays else 1.0
+            rate = group["initial_lr"] if player in self.decays else group["lr"]
+            found |= dict.fromkeys(group["params"], float(rate) * decay)
+        return found
 
     def eval_generator(self) -> nn.Module:
         """The generator that the metrics are shown."""
@@ -124,17 +136,23 @@ class Gan:
         self.schedule.load_state_dict(state["schedule"])
 
     @contextmanager
-    def undone(self) -> Iterator[None]:
+    def undone(self, move: Move) -> Iterator[None]:
         """Whatever steps are made meanwhile, weights and optimizers are afterwards what they were,
-        bit by bit; gradients taken meanwhile stay."""
-        weights = [p for player in Player for p in self.parameters(player)]
+        bit by bit; of the gradients taken meanwhile, those of the players of ``move`` stay."""
+        weights = [p for player in Player for n in self.of(player) for p in n.parameters()]
         before = [p.detach().clone() for p in weights]
+        others = [p for player in Player if player not in move for p in self.parameters(player)]
+        gradients = [p.grad for p in others]
         optimizers = {p: deepcopy(o.state_dict()) for p, o in self.optimizers.items()}
+        for weight in others:
+            weight.grad = None
         try:
             yield
         finally:
             for weight, value in zip(weights, before, strict=True):
                 weight.data.copy_(value)
+            for weight, gradient in zip(others, gradients, strict=True):
+                weight.grad = gradient
             for player, state in optimizers.items():
                 self.optimizers[player].load_state_dict(state)
 
@@ -147,17 +165,23 @@ def untouched(*networks: nn.Module) -> Iterator[None]:
     Copies stand in for the buffers meanwhile, since a graph that waits for its backward may hold
     the originals.
     """
-    modules = [module for network in networks for module in network.modules()]
-    own = [
-        (module, name, b)
-        for module in modules
-        for name, b in module._buffers.items()
-        if b is not None
-    ]
+    own = [(module, name, module._buffers[name]) for n in networks for module, name in buffered(n)]
     for module, name, buffer in own:
-        module._buffers[name] = buffer.clone()
+        module._buffers[name] = None if buffer is None else buffer.clone()
     try:
         yield
     finally:
         for module, name, buffer in own:
             module._buffers[name] = buffer
+
+
+_buffered: WeakKeyDictionary[nn.Module, list[tuple[nn.Module, str]]] = WeakKeyDictionary()
+
+
+def buffered(network: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Where a network has buffers, looked for once: a network keeps its layers."""
+    if network not in _buffered:
+        _buffered[network] = [
+            (module, name) for module in network.modules() for name in module._buffers
+        ]
+    return _buffered[network]

@@ -25,17 +25,19 @@ class Round:
         self.planned = sum(Player.G in move for move in moves)
         self.reals: dict[int, list[Batch]] = {}
         self.zs: dict[object, Sequence[Tensor]] = {}
-        self.images: dict[object, Tensor] = {}
+        self.images: dict[tuple[str, int, object], Tensor] = {}
         self.seen: dict[object, Scores] = {}
         self.weights: dict[str, Mapping[str, Tensor]] = {}
+        self.latents_of: Player | None = None
 
-    def again(self, k: int, *, fakes: bool) -> Round:
+    def again(self, k: int, *, fakes: bool, latents_of: Player | None = None) -> Round:
         """The k-th examples and latents for either player, before the networks as they are now;
-        with the ``fakes`` that were made, if G is still the one that made them."""
+        with the ``fakes`` that were made, if G is still the one that made them. Both are given the
+        ``latents_of`` one player, or else each its own."""
         here = Round(self.gan, self.draw, self.progress, self.moves)
         here.made = dict.fromkeys(Player, k)
-        here.reals, here.zs = self.reals, self.zs
-        here.images = dict(self.images) if fakes else {}
+        here.reals, here.zs, here.latents_of = self.reals, self.zs, latents_of
+        here.images = self.images if fakes else {}
         return here
 
     def turn(self, player: Player, pair: str, part: int = 0, *, attached: bool = False) -> Turn:
@@ -56,6 +58,7 @@ class Round:
             score,
             gan.networks[pair],
             self.progress,
+            pair,
         )
 
     def score(self, pair: str) -> Callable[[Batch], Output]:
@@ -141,13 +144,24 @@ class Round:
     def ends(self, player: Player) -> None:
         """Note that a player has moved; G's fakes are from now on those of an older G."""
         if player is Player.D:
-            self.progress.images += sum(map(len, self.real(self.made[player])))
+            k = self.made[Player.D]
+            self.progress.images += sum(map(len, self.real(k)))
+            if k >= self.planned:
+                self.forget(k)
         else:
             self.images = {key: image.detach() for key, image in self.images.items()}
         self.made[player] += 1
 
+    def forget(self, k: int) -> None:
+        """Make room, where D moves a hundred times in a round: no move of G will need these."""
+        del self.reals[k]
+        key = self.key(Player.D, k)
+        self.zs.pop(key, None)
+        for made in [made for made in self.images if made[-1] == key]:
+            del self.images[made]
+
     def key(self, player: Player, k: int) -> object:
-        return (player, k) if self.gan.schedule.fresh_latents else k
+        return (self.latents_of or player, k) if self.gan.schedule.fresh_latents else k
 
 
 def full(value: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +69,8 @@ def differentiate(gan: Gan, player: Player, this: Round, *, observed: bool = Tru
             with gan.autocast(True):
                 terms = [gan.tricks.total(player, LOSSES[player](gan, turn)) for turn in turns]
             loss = sum_of(t for each in terms for t in each.values())
-            gan.backward(player, this.share(player) * loss)
+            share = this.share(player)
+            gan.backward(player, loss if share == 1 else share * loss)
         if observed:
             for turn in turns:
                 gan.tricks.observe(turn)
@@ -84,11 +86,12 @@ def differentiate(gan: Gan, player: Player, this: Round, *, observed: bool = Tru
 
 
 def add(seen: Terms, name: str, value: Tensor, gan: Gan) -> None:
-    seen[name] = seen[name] + value / gan.accumulate if name in seen else value / gan.accumulate
+    part = value if gan.accumulate == 1 else value / gan.accumulate
+    seen[name] = seen[name] + part if name in seen else part
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(terms)).sum()
+    return reduce(torch.add, terms)
 
 
 @contextmanager
@@ -102,10 +105,12 @@ def ahead(gan: Gan, move: Move, this: Round) -> Iterator[Round]:
         yield unrolled(gan, plan, this)
     else:
         k, fakes = this.made[min(move)], True
-        with gan.undone():
-            with untouched(*gan.of(Player.D), *gan.of(Player.G), gan.tricks):
+        moved = sorted(frozenset({Player.D}).union(*plan.moves))
+        used = [network for player in moved for network in gan.of(player)]
+        with gan.undone(move):
+            with untouched(*used, gan.tricks):
                 for each in plan.moves:
-                    here = this.again(k, fakes=fakes)
+                    here = this.again(k, fakes=fakes and Player.G not in each)
                     for player in sorted(each):
                         differentiate(gan, player, here, observed=False)
                     for player in each:
@@ -116,23 +121,24 @@ def ahead(gan: Gan, move: Move, this: Round) -> Iterator[Round]:
 
 def unrolled(gan: Gan, plan: Lookahead, this: Round) -> Round:
     """The round against the D that some gradient steps would lead to, as a function of G."""
-    here = this.again(this.made[Player.G], fakes=True)
-    rate = plan.rate or gan.rate(Player.D, this.progress)
+    here = this.again(this.made[Player.G], fakes=True, latents_of=Player.G)
+    rates = gan.rates(Player.D, this.progress)
     with untouched(*gan.of(Player.D), gan.tricks):
         for _ in plan.moves:
             for pair, networks in gan.networks.items():
-                weights = here.weights.get(pair) or trainable(networks.discriminator)
+                own = trainable(networks.discriminator)
+                weights = here.weights.get(pair, own)
                 turn = here.turn(Player.D, pair, attached=True)
                 loss = sum_of(gan.tricks.total(Player.D, discriminator_loss(gan, turn)).values())
                 slopes = torch.autograd.grad(
                     loss, list(weights.values()), create_graph=True, materialize_grads=True
                 )
                 here.weights[pair] = {
-                    name: w - rate * slope
-                    for (name, w), slope in zip(weights.items(), slopes, strict=True)
+                    name: weights[name] - (plan.rate or rates[own[name]]) * slope
+                    for name, slope in zip(own, slopes, strict=True)
                 }
     return here
 
 
-def trainable(network: nn.Module) -> dict[str, Tensor]:
+def trainable(network: nn.Module) -> dict[str, nn.Parameter]:
     return {name: p for name, p in network.named_parameters() if p.requires_grad}
