@@ -212,7 +212,8 @@ class Scores:
 @dataclass(frozen=True)
 class Turn:
     """All that one player sees while making one move. ``scores`` are of the examples as they were
-    paired up for the loss; ``real`` and ``fake`` are what they are called."""
+    paired up for the loss; ``real`` and ``fake`` are what they are called. ``pair`` is the name of
+    the two networks."""
 
     player: Player
     real: Batch
@@ -222,6 +223,7 @@ class Turn:
     score: Score
     networks: Pair
     progress: Progress
+    pair: str = "main"
 
 
 class Loss:
