@@ -18,7 +18,7 @@ from sweeper.registry import Law, LogUniform, Options, Uniform
     provides={"classes", "content"},
     conflicts={
         Law("packs", "the examples of a pack are of several classes"),
-        Law("pool", "fakes from the pool are not of the labels at hand"),
+        Law("pool", "older fakes say nothing of the classes that G makes now"),
     },
     warns={
         Law(
