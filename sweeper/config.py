@@ -383,7 +383,8 @@ def _misfits(trial: Trial) -> Iterator[Problem]:
             if not _heard(voice, law.tag, voices):
                 able = ", ".join(sorted(_providers(law.tag.rpartition(".")[2])))
                 wanted = law.tag.rpartition(".")[2].replace("_", " ")
-                text = f"{voice.name} needs {wanted}, which {able} would provide"
+                provided = f"{able} would provide" if able else "nothing provides yet"
+                text = f"{voice.name} needs {wanted}, which {provided}"
                 yield Problem(voice.path, _because(text, law))
         for law in voice.says("conflicts"):
             if others := _heard(voice, law.tag, voices):

@@ -69,7 +69,7 @@ def test_feature_matching_has_the_layers_that_d_has(tiny: Tiny) -> None:
 
 
 def test_feature_matching_by_layers_needs_pairs(tiny: Tiny) -> None:
-    with pytest.raises(Misfit, match="needs pairs"):
+    with pytest.raises(Misfit, match="needs pairs, which nothing provides yet: each fake"):
         Trial.read(tiny(regularizers={"feature_matching": {"form": "layer_l1"}}))
 
 
