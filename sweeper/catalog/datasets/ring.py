@@ -34,10 +34,15 @@ class Ring:
     def __len__(self) -> int:
         return self.length
 
+    @property
+    def centres(self) -> np.ndarray:
+        """Where the Gaussians are: (modes, 2)."""
+        angles = 2 * np.pi * np.arange(self.modes) / self.modes
+        return self.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+
     def examples(self) -> Iterator[Example]:
         random = np.random.default_rng(0)
         labels = np.arange(self.length) % self.modes
-        angles = 2 * np.pi * labels / self.modes
-        centres = self.radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+        centres = self.centres[labels]
         points = centres + self.deviation * random.standard_normal(centres.shape)
         yield from zip(points.astype(np.float32), map(int, labels), strict=True)
