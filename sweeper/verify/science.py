@@ -116,7 +116,7 @@ def stacked() -> Study:
     return Study(
         "stacked_digits",
         "stacked digits, 1,000 modes: DCGAN, 16 channels in G and D, batch norm in G, z ~ N(0, I) "
-        "of 64, Adam 1e-3 (0.5, 0.999), batch 64, 1,500 steps of D (published: 128,000 triples x "
+        "of 64, Adam 1e-3 (0.5, 0.999), batch 64, 500 steps of D (published: 128,000 triples x "
         "50 epochs), 10,000 samples, modes by a digit classifier for each colour",
         {
             "data": {"stacked_digits": {}},
@@ -134,8 +134,8 @@ def stacked() -> Study:
             "minibatch_stddev": {"tricks": {"minibatch_stddev": {}}},
             "unrolled 5": {"tricks": unrolled},
         },
-        seeds=10,
-        d_steps=1500,
+        seeds=8,
+        d_steps=500,
         samples=10_000,
         coverage=digits_of,
     )
