@@ -87,7 +87,8 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            law = f"{path} is not a file of weights: {str(error).splitlines()[0]}"
+            reason = str(error).partition("\n")[0] or "it is empty"
+            law = f"{path} is not a file of weights: {reason}"
             raise Misfit([Problem(where, law)]) from None
     pairs: Any = state.get("gan", {}).get("networks") if "gan" in state else {"main": state}
     found: dict[str, dict[str, Tensor]] = next(iter(pairs.values()))

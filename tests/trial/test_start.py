@@ -1,0 +1,115 @@
+"""Starting from what was trained before, and training only a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sweeper.config import Misfit, Trial
+from sweeper.game import Player
+from sweeper.trial.checkpoint import Checkpoints
+from sweeper.trial.loop import Training
+from sweeper.trial.start import lines
+
+Tiny = Callable[..., dict[str, Any]]
+
+
+def weights(training: Training, player: Player) -> dict[str, torch.Tensor]:
+    state = training.gan.of(player)[0].state_dict()
+    return {name: value.clone() for name, value in state.items()}
+
+
+@pytest.fixture
+def trained(tiny: Tiny, cache: Path, tmp_path: Path) -> tuple[Path, Training]:
+    """A trial's folder with a checkpoint, and the training that it is of."""
+    training = Training(Trial.read(tiny(seed=5)), cache)
+    measured = training.advance()
+    folder = tmp_path / "trial"
+    Checkpoints(folder / "checkpoints").save(measured.images, training.state_dict())
+    return folder, training
+
+
+def test_every_weight_is_taken(trained: tuple[Path, Training], tiny: Tiny, cache: Path) -> None:
+    folder, before = trained
+    after = Training(Trial.read(tiny(init_from={"checkpoint": str(folder)})), cache)
+    for player in Player:
+        for name, value in weights(before, player).items():
+            assert torch.equal(weights(after, player)[name], value), name
+    plain = Training(Trial.read(tiny()), cache)
+    assert any(
+        not torch.equal(value, weights(plain, Player.G)[name])
+        for name, value in weights(after, Player.G).items()
+    )
+    assert all("taken" in line for line in lines(after.gan.report))
+
+
+def test_what_has_another_shape_is_reported_or_refused(
+    trained: tuple[Path, Training], tiny: Tiny, cache: Path
+) -> None:
+    folder, before = trained
+    other = {"prior": {"gaussian_latent": {"size": 9}}}
+    with pytest.raises(Misfit, match=r"misshapen generator\.first\.weight.*match: some"):
+        Training(Trial.read(tiny(**other, init_from={"checkpoint": str(folder)})), cache)
+    some = {"checkpoint": str(folder), "match": "some"}
+    after = Training(Trial.read(tiny(**other, init_from=some)), cache)
+    assert after.gan.report["generator"]["misshapen"] == ["first.weight"]
+    assert "1 misshapen (first.weight)" in "\n".join(lines(after.gan.report))
+    for name, value in weights(before, Player.D).items():
+        assert torch.equal(weights(after, Player.D)[name], value)
+
+
+def test_missing_and_extra_weights_are_named(
+    trained: tuple[Path, Training], tiny: Tiny, cache: Path
+) -> None:
+    folder, _ = trained
+    side = tiny()["generator"] | {"normalization": "none"}
+    some = {"checkpoint": str(folder), "match": "some"}
+    after = Training(Trial.read(tiny(generator=side, init_from=some)), cache)
+    assert "first_norm.weight" in after.gan.report["generator"]["extra"]
+    side = tiny()["discriminator"] | {"constraint": "spectral_norm"}
+    after = Training(Trial.read(tiny(discriminator=side, init_from=some)), cache)
+    assert "first.weight" in after.gan.report["discriminator"]["extra"]
+    assert "first.parametrizations.weight.original" in after.gan.report["discriminator"]["missing"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights"])
+def test_what_is_no_checkpoint_is_refused(
+    content: bytes, tmp_path: Path, tiny: Tiny, cache: Path
+) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(content)
+    for path, law in ((file, "not a file of weights"), (tmp_path / "none.pt", "weights")):
+        with pytest.raises(Misfit, match=law):
+            Training(Trial.read(tiny(init_from={"checkpoint": str(path)})), cache)
+    with pytest.raises(Misfit, match="no sound checkpoint"):
+        Training(Trial.read(tiny(init_from={"checkpoint": str(tmp_path)})), cache)
+
+
+def test_a_frozen_part_stays_bit_for_bit_and_the_rest_learns(tiny: Tiny, cache: Path) -> None:
+    side = tiny()["generator"] | {"freeze": "first*"}
+    training = Training(Trial.read(tiny(generator=side)), cache)
+    before = weights(training, Player.G)
+    training.advance()
+    after = weights(training, Player.G)
+    frozen = {name for name in before if name.startswith("first")}
+    assert "first_norm.running_mean" in frozen
+    for name in before:
+        assert torch.equal(before[name], after[name]) == (name in frozen), name
+
+
+def test_freezing_nothing_that_is_there_is_refused(tiny: Tiny, cache: Path) -> None:
+    side = tiny()["generator"] | {"freeze": "frist*"}
+    with pytest.raises(Misfit, match=r"none matches 'frist\*'; they begin with first"):
+        Training(Trial.read(tiny(generator=side)), cache)
+    side = tiny()["generator"] | {"freeze": "*"}
+    with pytest.raises(Misfit, match="something to train"):
+        Training(Trial.read(tiny(generator=side)), cache)
+
+
+def test_a_way_to_match_needs_something_to_match(tiny: Tiny) -> None:
+    with pytest.raises(Misfit, match="there is none"):
+        Trial.read(tiny(init_from={"match": "some"}))
