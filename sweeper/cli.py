@@ -170,6 +170,47 @@ def trial(
 
 
 @app.command()
+def catalog(
+    name: Annotated[
+        str | None, typer.Argument(help="A technique, such as r1_penalty.", show_default="all")
+    ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="Of this family, such as losses.", show_default="all")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    use: Use = None,
+) -> None:
+    """What a trial can be made of: every technique, or all about one."""
+    import json
+
+    from sweeper.space import listing
+    from sweeper.space.use import bring
+
+    bring(use or ())
+    found = [] if name is None else listing.found(name, family)
+    if as_json:
+        known = listing.described(family)
+        shown = known if name is None else [item for item in known if item["name"] == name]
+        typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    elif found:
+        typer.echo("\n\n".join("\n".join(listing.whole(one)) for one in found))
+    else:
+        typer.echo("\n".join(listing.table(family)))
+
+
+@app.command()
+def cite(file: Space, use: Use = None) -> None:
+    """The BibTeX of everything that a trial or a search space uses."""
+    from sweeper.space.listing import cited
+    from sweeper.space.use import bring
+    from sweeper.sweep.plan import Settings, reader
+
+    bring(use or ())
+    space, _ = reader(Settings(file, use=tuple(use or ())))(())
+    typer.echo("\n".join(cited(space)).strip())
+
+
+@app.command()
 def report(folder: Folder) -> None:
     """Write report.html of a results folder: one file, readable offline."""
     from sweeper.report.page import write_report

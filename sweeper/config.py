@@ -13,6 +13,7 @@ from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_sc
 
 import sweeper.catalog  # noqa: F401  (fills the registries)
 from sweeper.catalog import families as of
+from sweeper.catalog.aliases import ALIASES, SPELLINGS
 from sweeper.registry import Entry, Knobs, Law, LogUniform, Options, Registry, nearest, tags
 
 Where = tuple[str | int, ...]
@@ -133,13 +134,15 @@ class Slot:
 def unknown(name: str, registry: Registry[Any], path: Where) -> Problem:
     """A name that a family does not have, and the one it most likely stands for."""
     law = f"there is no {name!r} among the {registry.family}; known: {', '.join(registry)}"
-    return Problem(path, law, nearest(name, registry))
+    alias = ALIASES.get(name)
+    return Problem(path, law, nearest(name, registry) if alias is None else alias.paths[0])
 
 
 def unknown_key(key: object, known: list[str], path: Where) -> Problem:
     """A key that its place does not have, and the one it most likely stands for."""
     law = f"there is no key {str(key)!r} here; known: {', '.join(known) or 'none'}"
-    return Problem(path, law, nearest(str(key), known))
+    ours = SPELLINGS.get(str(key))
+    return Problem(path, law, ours if ours in known else nearest(str(key), known))
 
 
 def show(value: object) -> str:

@@ -90,8 +90,8 @@ SETTINGS = {
         {"overrides": ("batch.sise=3", "serch.trials=2")},
         "--set batch.sise=3: trial.batch.sise: there is no key 'sise' here; known: size\n"
         "  did you mean size?\n"
-        "--set serch.trials=2: serch: there is no key 'serch' here; known: name, extends, trial, "
-        "constraints, baselines, search, budget, objective, resources\n"
+        "--set serch.trials=2: serch: there is no key 'serch' here; known: name, extends, use, "
+        "trial, constraints, baselines, search, budget, objective, resources\n"
         "  did you mean search?",
     ),
     "--set of a bad value": (
