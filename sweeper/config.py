@@ -317,7 +317,7 @@ class Trial(Data):
         return [
             Problem(v.path, _because(f"{v.name} beside {', '.join(others)}", law))
             for v in voices
-            for law in v.says("warns")
+            for law in _standing(v, "warns", voices)
             if (others := _heard(v, law.tag, voices))
         ]
 
@@ -378,18 +378,25 @@ def _heard(voice: Voice, tag: str, others: Sequence[Voice]) -> list[str]:
     ]
 
 
+def _standing(voice: Voice, kind: str, voices: Sequence[Voice]) -> list[Law]:
+    """Its laws of a kind, but for those that a tag in the trial lifts."""
+    return [
+        law for law in voice.says(kind) if not (law.unless and _heard(voice, law.unless, voices))
+    ]
+
+
 def _misfits(trial: Trial) -> Iterator[Problem]:
     """Needs that nothing meets, and conflicts."""
     voices = list(_voices(trial))
     for voice in voices:
-        for law in voice.says("needs"):
+        for law in _standing(voice, "needs", voices):
             if not _heard(voice, law.tag, voices):
                 able = ", ".join(sorted(_providers(law.tag.rpartition(".")[2])))
                 wanted = law.tag.rpartition(".")[2].replace("_", " ")
                 provided = f"{able} would provide" if able else "nothing provides yet"
                 text = f"{voice.name} needs {wanted}, which {provided}"
                 yield Problem(voice.path, _because(text, law))
-        for law in voice.says("conflicts"):
+        for law in _standing(voice, "conflicts", voices):
             if others := _heard(voice, law.tag, voices):
                 text = f"{voice.name} does not go with {', '.join(others)}"
                 if not law.why:

@@ -1,0 +1,76 @@
+"""A pool of older fakes."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from sweeper.catalog.families import tricks
+from sweeper.game import Batch, Networks, Progress, Trick
+from sweeper.registry import Law, Options
+
+
+@tricks.register(
+    paper="shrivastava2017",
+    provides={"pool"},
+    conflicts={Law("relativistic", "older fakes are no partners for the real examples at hand")},
+    facts={"stage": 40},
+)
+class ImagePool(Trick):
+    """D learns from older fakes, too, so that it does not forget what G used to make.
+
+    A pool of ``size`` fakes. While it is not full, each new fake is kept and shown. Then, one after
+    another and with probability ½ each, a fake takes the place of a random one of the pool, which
+    is shown instead; otherwise it is shown itself and not kept. What is known of a fake, such as
+    its label, stays with it. The pool holds no gradients, and G learns from its new fakes alone.
+    The paper shows half a batch of each; this is the form of CycleGAN.
+    """
+
+    seen: Tensor
+
+    def __init__(self, *, size: Annotated[int, Ge(1), Options((10, 50, 100))] = 50) -> None:
+        super().__init__()
+        self.size = size
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def setup(self, networks: Networks, batch: Batch) -> None:
+        for name, value in known(batch).items():
+            self.register_buffer(name, value.new_zeros(self.size, *value.shape[1:]))
+
+    def fakes(self, batch: Batch, progress: Progress) -> Batch:
+        n, device, random = len(batch), batch.image.device, progress.random["image_pool"]
+        turn = self.seen + torch.arange(n, device=device)
+        free = turn < self.size
+        swapped = ~free & (torch.rand(n, generator=random, device=device) < 0.5)
+        drawn = torch.randint(self.size, (n,), generator=random, device=device)
+        place, kept = torch.where(free, turn, drawn), free | swapped
+        before = last((kept & (place == place[:, None])).tril(-1))
+        after = last(kept & (place == torch.arange(self.size, device=device)[:, None]))
+        self.seen.add_(n)
+        shown = dict[str, Tensor]()
+        for name, new in known(batch).items():
+            pool = self.get_buffer(name)
+            older = chosen(before >= 0, new.detach()[before], pool[place])
+            shown[name] = chosen(swapped, older, new)
+            pool.copy_(chosen(after >= 0, new.detach()[after], pool))
+        return Batch(**shown)
+
+
+def known(batch: Batch) -> dict[str, Tensor]:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def last(marked: Tensor) -> Tensor:
+    """The last column marked in each row, (R, N) to (R,); -1 if there is none."""
+    columns = torch.arange(marked.shape[1], device=marked.device)
+    return torch.where(marked, columns, -1).amax(1)
+
+
+def chosen(rows: Tensor, these: Tensor, others: Tensor) -> Tensor:
+    """Some rows of one tensor, the rest of another."""
+    return torch.where(rows.reshape(-1, *[1] * (these.ndim - 1)), these, others)
