@@ -9,7 +9,8 @@ from sweeper.space.space import load, shipped
 from sweeper.sweep.plan import preset_of
 from sweeper.trial.assemble import probe
 
-SHAPES = {"digits": (1, 8, 8), "ring": (2,)}
+SHAPES = {"digits": ((1, 8, 8), 10), "ring": ((2,), 8)}
+"""The shape of an example, and the number of classes."""
 FILES = sorted(shipped().glob("*.yaml"))
 
 
@@ -30,9 +31,9 @@ def test_a_shipped_space_draws_trials(path, data, asks):
         layers += repr((trial.discriminator.constraint, trial.prior))
         same = "".join(c for c in layers if not c.isdigit())
         if same not in built:
-            probe(trial, SHAPES[data])
+            probe(trial, *SHAPES[data])
             built.add(same)
     assert fitting >= 25
     assert all(problem.path and problem.law for problem in misfits)
     for baseline in space.baselines:
-        probe(space.baseline(baseline)[1], SHAPES[data])
+        probe(space.baseline(baseline)[1], *SHAPES[data])
