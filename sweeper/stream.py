@@ -14,7 +14,8 @@ class Series:
     """One quantity over a window: how often it was taken, and what its values were like.
 
     ``ema`` is its exponential moving average (decay 0.98 a value) at the window's end; ``spikes``
-    lie more than six median deviations from the median; ``crossings`` count changes of sign.
+    lie more than six median deviations from the median; ``crossings`` count changes of sign; a
+    tenth of the values are at least ``p90``.
     """
 
     n: int
@@ -128,12 +129,14 @@ class Stream(NamedTuple):
     known of its loss.
 
     ``equilibrium`` is what D pays when it cannot tell real from fake, if that is one number;
-    ``critic`` says that D's scores are no logits but a difference of them is a distance.
+    ``critic`` says that D's scores are no logits but a difference of them is a distance;
+    ``content`` names the terms of G's loss that compare its samples with real ones.
     """
 
     measurements: Sequence[Measurement]
     equilibrium: float | None = None
     critic: bool = False
+    content: Sequence[str] = ()
 
     def windows(self) -> list[Window]:
         """The windows of all measurements, in order."""
@@ -142,3 +145,33 @@ class Stream(NamedTuple):
     def series(self, name: str) -> list[Series]:
         """One quantity in every window that has it, in order."""
         return [w.series[name] for w in self.windows() if name in w.series]
+
+    def best_at(self, images: int) -> float:
+        """The best score after so many images; the first score, before there was any."""
+        earlier = [m.best for m in self.measurements if m.images <= images]
+        return earlier[-1] if earlier else self.measurements[0].best
+
+
+def pooled(parts: Sequence[Series]) -> Series:
+    """Neighbouring stretches of one quantity as one; what cannot be pooled exactly (the 90th
+    percentile) is their mean."""
+    n = sum(part.n for part in parts)
+    mean = sum(part.n * part.mean for part in parts) / n
+    square = sum(part.n * (part.deviation**2 + (part.mean - mean) ** 2) for part in parts) / n
+    return Series(
+        n,
+        rounded(mean),
+        rounded(square**0.5),
+        min(part.low for part in parts),
+        rounded(sum(part.n * part.p90 for part in parts) / n),
+        max(part.high for part in parts),
+        parts[-1].ema,
+        sum(part.spikes for part in parts),
+        sum(part.crossings for part in parts),
+    )
+
+
+def rounded(value: float) -> float:
+    """Six significant digits: what is kept of every measurement of every trial is read by people
+    and plotted."""
+    return float(f"{value:.6g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from torch import Tensor
 from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
 from sweeper.config import Pick, Trial
 from sweeper.game import Batch, Player, Progress, Streams
+from sweeper.registry import tags
 from sweeper.stream import Measurement, Stream, Verdict
 from sweeper.trial.assemble import assemble
 from sweeper.trial.checkpoint import Checkpoints
@@ -120,7 +122,12 @@ class Training:
     def diagnosed(self, latest: Measurement) -> tuple[Verdict, ...]:
         """What each diagnostic of the trial concludes from all measurements up to the latest."""
         loss = self.gan.loss
-        stream = Stream([*self.measurements, latest], loss.equilibrium, loss.critic)
+        content = [
+            pick.entry.name
+            for pick in self.trial.regularizers
+            if "content" in tags(pick.entry.provides)
+        ]
+        stream = Stream([*self.measurements, latest], loss.equilibrium, loss.critic, content)
         found = [(pick.entry.name, pick.make()(stream)) for pick in self.trial.diagnostics]
         return tuple(replace(verdict, name=name) for name, verdict in found if verdict)
 
@@ -190,10 +197,13 @@ def train(
     """Train a trial and measure it on the way.
 
     With a ``folder``, it continues from the newest sound checkpoint there, whose last measurement
-    it repeats, and every measurement is saved, with a sheet of samples, before it is yielded.
-    Raises Diverged, and ValueError for data that cannot be read.
+    it repeats, and every measurement is saved, with a sheet of samples, before it is yielded. What
+    was taken of a checkpoint that it starts from is in ``start.json`` there. Raises Diverged, and
+    ValueError for data that cannot be read.
     """
     training = Training(trial, cache, threads=threads)
+    if folder and training.gan.report:
+        (folder / "start.json").write_text(json.dumps(dict(training.gan.report), indent=2))
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
     if checkpoints and (state := checkpoints.load(training.device)):
         training.load_state_dict(state)

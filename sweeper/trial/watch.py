@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from sweeper.game import Player, Turn
-from sweeper.stream import Layer, Series, Window
+from sweeper.stream import Layer, Series, Window, pooled, rounded
 from sweeper.trial.gan import Gan
 
 WINDOW = 100
 """Rounds in a window."""
-AT_MOST = 8
+AT_MOST = 4
 """Windows a measurement holds; more are merged by pairs."""
 DECAY = 0.98
 
@@ -137,7 +137,7 @@ def summed(values: Sequence[float], average: float, before: float | None) -> Ser
         rounded(statistics.fmean(values)),
         rounded(statistics.pstdev(values)),
         rounded(ordered[0]),
-        rounded(ordered[int(0.9 * (len(ordered) - 1))]),
+        rounded(ordered[len(ordered) * 9 // 10]),
         rounded(ordered[-1]),
         rounded(average),
         sum(abs(v - middle) > 6 * spread for v in values) if spread else 0,
@@ -146,34 +146,8 @@ def summed(values: Sequence[float], average: float, before: float | None) -> Ser
 
 
 def merged(windows: Sequence[Window]) -> Window:
-    """Neighbouring windows as one; what cannot be merged exactly (the 90th percentile) is their
-    mean."""
+    """Neighbouring windows as one."""
     last = windows[-1]
     names = dict.fromkeys(name for window in windows for name in window.series)
-    series = {
-        name: _merged([w.series[name] for w in windows if name in w.series]) for name in names
-    }
+    series = {name: pooled([w.series[name] for w in windows if name in w.series]) for name in names}
     return Window(last.images, sum(w.rounds for w in windows), series)
-
-
-def _merged(parts: Sequence[Series]) -> Series:
-    n = sum(part.n for part in parts)
-    mean = sum(part.n * part.mean for part in parts) / n
-    square = sum(part.n * (part.deviation**2 + (part.mean - mean) ** 2) for part in parts) / n
-    return Series(
-        n,
-        rounded(mean),
-        rounded(square**0.5),
-        min(part.low for part in parts),
-        rounded(sum(part.n * part.p90 for part in parts) / n),
-        max(part.high for part in parts),
-        parts[-1].ema,
-        sum(part.spikes for part in parts),
-        sum(part.crossings for part in parts),
-    )
-
-
-def rounded(value: float) -> float:
-    """Six significant digits: what is kept of every measurement of every trial is read by people
-    and plotted."""
-    return float(f"{value:.6g}")
