@@ -22,6 +22,9 @@ Tree = dict[str, Any]
 
 MATTERS_WITH: dict[str, Tree] = {
     "decay_start": {"decay": "linear"},
+    "ada.interval": {"start": 0.5, "speed_kimg": 1.0},
+    "ada.pipeline": {"start": 0.5},
+    "ada.target": {"start": 0.5, "speed_kimg": 1.0},
     "gradient_clip_norm.norm": {"max_norm": 1e-3},
     "gradient_clip_norm.on": {"max_norm": 1e-3},
     "gradient_clip_value.on": {"value": 1e-4},

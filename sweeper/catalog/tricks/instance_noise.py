@@ -8,16 +8,20 @@ import torch
 from annotated_types import Gt, Le
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.tricks.fading import Fading, left
 from sweeper.game import Batch, Progress, Trick
 from sweeper.registry import LogUniform, Uniform
 
 
-@tricks.register(paper="sonderby2017", facts={"stage": 60})
+@tricks.register(paper="sonderby2017", provides={"random_view"}, facts={"stage": 60})
 class InstanceNoise(Trick):
-    """Gaussian noise, fading out linearly, on every image that D sees, in both players' moves.
+    """Gaussian noise, fading out, on every image that D sees, in both players' moves.
 
-    Its deviation falls from ``sigma`` (images lie in [-1, 1]) to 0 over the first ``until`` of the
-    horizon.
+    D sees x + η, η ~ N(0, σ_t²) for every number of every image, drawn anew whenever it looks;
+    σ_t = σ · max(0, 1 - t/T), where images lie in [-1, 1], σ is ``sigma``, t counts real images,
+    and T is the share ``until`` of the horizon. ``decay: cosine`` falls from σ to 0 along half a
+    cosine instead, and ``constant`` not at all. Penalties act on D behind the noise; what is
+    measured never has any.
     """
 
     def __init__(
@@ -25,12 +29,13 @@ class InstanceNoise(Trick):
         *,
         sigma: Annotated[float, Gt(0), LogUniform(0.01, 0.5)] = 0.1,
         until: Annotated[float, Gt(0), Le(1), Uniform(0.1, 1.0)] = 0.5,
+        decay: Fading = "linear",
     ) -> None:
         super().__init__()
-        self.sigma, self.until = sigma, until
+        self.sigma, self.until, self.decay = sigma, until, decay
 
     def deviation(self, progress: Progress) -> float:
-        return self.sigma * max(0.0, 1 - progress.fraction / self.until)
+        return self.sigma * left(self.decay, progress.fraction / self.until)
 
     def images(self, batch: Batch, progress: Progress) -> Batch:
         deviation = self.deviation(progress)

@@ -13,12 +13,15 @@ from sweeper.game import Progress, Side, Trick
 from sweeper.registry import Uniform
 
 
-@tricks.register(paper="salimans2016", needs={"targets"}, facts={"stage": 10})
+@tricks.register(
+    paper="salimans2016", needs={"targets"}, provides={"smoothing"}, facts={"stage": 10}
+)
 class OneSidedLabelSmoothing(Trick):
     """D is asked for a little less than certainty about real examples; all other targets stay.
 
-    The real target is uniform in [alpha - spread, alpha + spread], per example. Its mean is below
-    one, since above it the loss would have no minimum.
+    The real target is uniform in [alpha - spread, alpha + spread], per example: U(0.7, 1.2) is
+    alpha 0.95 with a spread of 0.25. Its mean is never above one, since there the loss would have
+    no minimum. The best D is αp / (p + q), for densities p of real examples and q of fakes.
     """
 
     def __init__(
