@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, reduce
@@ -430,75 +431,98 @@ class Tricks(Trick):
     def __init__(self, tricks: Mapping[str, Trick]) -> None:
         super().__init__()
         self.all = nn.ModuleDict(cast(dict[str, nn.Module], dict(tricks)))
-
-    def __iter__(self) -> Iterator[Trick]:
-        return cast(Iterator[Trick], iter(self.all.values()))
+        # The step asks for every noun many times a round, and most tricks leave most as they are.
+        self._changing = {
+            noun: [t for t in tricks.values() if getattr(type(t), noun) is not own]
+            for noun, own in vars(Trick).items()
+            if inspect.isfunction(own)
+        }
 
     def shown(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return reduce(lambda shape, trick: trick.shown(shape), self, shape)
+        return reduce(lambda shape, trick: trick.shown(shape), self._changing["shown"], shape)
 
     def hidden(self, player: Player, channels: int, depth: int) -> nn.Module | None:
-        layers = [trick.hidden(player, channels, depth) for trick in self]
+        layers = [trick.hidden(player, channels, depth) for trick in self._changing["hidden"]]
         return nn.Sequential(*filter(None, layers)) if any(layers) else None
 
     def summary(self, shape: tuple[int, ...]) -> Summary | None:
         summaries = list[Summary]()
-        for trick in self:
+        for trick in self._changing["summary"]:
             if summary := trick.summary(shape):
                 summaries.append(summary)
                 shape = (summary.channels, *shape[1:])
         return Chain(summaries) if summaries else None
 
     def setup(self, networks: Networks, batch: Batch) -> None:
-        for trick in self:
+        for trick in self._changing["setup"]:
             trick.setup(networks, batch)
 
     def begin(self, networks: Networks, progress: Progress) -> None:
-        for trick in self:
+        for trick in self._changing["begin"]:
             trick.begin(networks, progress)
 
     def batch_size(self, n: int) -> int:
-        return reduce(lambda n, trick: trick.batch_size(n), self, n)
+        return reduce(lambda n, trick: trick.batch_size(n), self._changing["batch_size"], n)
 
     def latents(self, z: Tensor, progress: Progress) -> Tensor:
-        return reduce(lambda z, trick: trick.latents(z, progress), self, z)
+        return reduce(lambda z, trick: trick.latents(z, progress), self._changing["latents"], z)
 
     def fakes(self, batch: Batch, progress: Progress) -> Batch:
-        return reduce(lambda batch, trick: trick.fakes(batch, progress), self, batch)
+        return reduce(
+            lambda batch, trick: trick.fakes(batch, progress), self._changing["fakes"], batch
+        )
 
     def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:
-        return reduce(lambda both, trick: trick.pair(*both, progress), self, (real, fake))
+        return reduce(
+            lambda both, trick: trick.pair(*both, progress), self._changing["pair"], (real, fake)
+        )
 
     def images(self, batch: Batch, progress: Progress) -> Batch:
-        return reduce(lambda batch, trick: trick.images(batch, progress), self, batch)
+        return reduce(
+            lambda batch, trick: trick.images(batch, progress), self._changing["images"], batch
+        )
 
     def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
-        return reduce(lambda labels, trick: trick.targets(labels, side, progress), self, labels)
+        return reduce(
+            lambda labels, trick: trick.targets(labels, side, progress),
+            self._changing["targets"],
+            labels,
+        )
 
     def fake_scores(self, scores: Tensor, progress: Progress) -> Tensor:
-        return reduce(lambda scores, trick: trick.fake_scores(scores, progress), self, scores)
+        return reduce(
+            lambda scores, trick: trick.fake_scores(scores, progress),
+            self._changing["fake_scores"],
+            scores,
+        )
 
     def total(self, player: Player, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        return reduce(lambda terms, trick: trick.total(player, terms), self, terms)
+        return reduce(
+            lambda terms, trick: trick.total(player, terms), self._changing["total"], terms
+        )
 
     def observe(self, turn: Turn) -> None:
-        for trick in self:
+        for trick in self._changing["observe"]:
             trick.observe(turn)
 
     def lookahead(self, move: Move, progress: Progress) -> Lookahead | None:
-        planned = [trick.lookahead(move, progress) for trick in self]
+        planned = [t.lookahead(move, progress) for t in self._changing["lookahead"]]
         return next((plan for plan in planned if plan is not None), None)
 
     def gradients(self, player: Player, networks: Networks, progress: Progress) -> None:
-        for trick in self:
+        for trick in self._changing["gradients"]:
             trick.gradients(player, networks, progress)
 
     def weights(self, player: Player, networks: Networks, progress: Progress) -> None:
-        for trick in self:
+        for trick in self._changing["weights"]:
             trick.weights(player, networks, progress)
 
     def eval_generator(self, generator: nn.Module, pair: str) -> nn.Module:
-        return reduce(lambda shown, trick: trick.eval_generator(shown, pair), self, generator)
+        return reduce(
+            lambda shown, trick: trick.eval_generator(shown, pair),
+            self._changing["eval_generator"],
+            generator,
+        )
 
 
 class Chain(Summary):

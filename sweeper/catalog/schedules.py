@@ -22,10 +22,7 @@ every so-manieth after."""
 MEMORY = 0.9
 """How much of a running loss stays from round to round."""
 
-ONE_BATCH = (
-    Law("pool", "both players learn from the fakes of this very move, not from older ones"),
-    Law("lookahead", "both gradients are taken where the players stand"),
-)
+OWN_FAKES = "both players learn from the fakes of this very move, not from older ones"
 
 
 @schedules.register(paper="goodfellow2014")
@@ -68,8 +65,7 @@ class AlternatingUpdate(Schedule):
     paper="mescheder2017",
     provides=("joint", Law("shared_forward", when="shared_forward")),
     conflicts=(
-        ONE_BATCH[1],
-        Law(ONE_BATCH[0].tag, ONE_BATCH[0].why, when="shared_forward"),
+        Law("pool", OWN_FAKES, when="shared_forward"),
         Law("flips", "G would learn from the scores of real examples", when="shared_forward"),
     ),
 )
@@ -94,7 +90,8 @@ class SimultaneousUpdate(Schedule):
     paper="su2019",
     provides={"joint", "shared_forward"},
     conflicts=(
-        *ONE_BATCH,
+        Law("pool", OWN_FAKES),
+        Law("lookahead", "both gradients are taken where the players stand"),
         Law("flips", "the two terms of the bracket would no longer cancel for D"),
     ),
     warns=(

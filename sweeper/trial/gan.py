@@ -77,10 +77,12 @@ class Gan:
             return [frozenset({Player.D})]
         return self.schedule.moves(progress, losses)
 
-    def backward(self, player: Player, loss: Tensor) -> None:
-        """Add to one player's gradients; the other's weights collect none."""
+    def backward(self, player: Player, share: float, loss: Tensor) -> None:
+        """Add a share of a loss to one player's gradients; the other's weights collect none."""
         torch.autograd.backward(
-            loss, inputs=self.parameters(player), retain_graph=self.schedule.shared_forward
+            loss if share == 1 else share * loss,
+            inputs=self.parameters(player),
+            retain_graph=self.schedule.shared_forward,
         )
 
     def step(self, player: Player, progress: Progress) -> None:

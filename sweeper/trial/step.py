@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sweeper.game import Batch, Lookahead, Move, Player, Progress, Turn
 from sweeper.trial.gan import Gan, untouched
 from sweeper.trial.round import Round, full
-from sweeper.trial.watch import signals
+from sweeper.trial.watch import gradient_norm, mean_of, seen_of
 
 Terms = dict[str, Tensor]
 
@@ -59,35 +59,24 @@ def play(gan: Gan, move: Move, this: Round) -> Terms:
     return seen
 
 
-def differentiate(gan: Gan, player: Player, this: Round, *, observed: bool = True) -> Terms:
-    """The gradients of one player's loss, over all its opponents and all parts of the batch."""
-    seen = Terms()
+def differentiate(gan: Gan, player: Player, this: Round, *, watched: bool = True) -> Terms:
+    """The gradients of one player's loss, over all its opponents and all parts of the batch.
+    Returns what was seen on the way."""
     gan.optimizers[player].zero_grad()
+    seen = list[Terms]()
     for part in range(gan.accumulate):
         with untouched(*gan.of(Player.D)) if player is Player.G else nullcontext():
             turns = [this.turn(player, pair, part) for pair in gan.networks]
             with gan.autocast(True):
                 terms = [gan.tricks.total(player, LOSSES[player](gan, turn)) for turn in turns]
-            loss = sum_of(t for each in terms for t in each.values())
-            share = this.share(player)
-            gan.backward(player, loss if share == 1 else share * loss)
-        if observed:
+            gan.backward(player, this.share(player), sum_of(t for e in terms for t in e.values()))
+        if watched:
             for turn in turns:
                 gan.tricks.observe(turn)
-            for name in terms[0]:
-                add(seen, f"{player}.{name}", sum_of(t[name] for t in terms).detach(), gan)
-            for name, value in signals(gan, turns[0]).items():
-                add(seen, name, value, gan)
-    if observed:
-        norms = torch._foreach_norm([p.grad for p in gan.parameters(player) if p.grad is not None])
-        seen[f"{player} gradient"] = torch.stack(norms).norm()
+            seen.append(seen_of(gan, turns, terms))
+    slopes = gradient_norm(gan, player, this.progress) if watched else {}
     gan.tricks.gradients(player, gan.networks, this.progress)
-    return seen
-
-
-def add(seen: Terms, name: str, value: Tensor, gan: Gan) -> None:
-    part = value if gan.accumulate == 1 else value / gan.accumulate
-    seen[name] = seen[name] + part if name in seen else part
+    return mean_of(seen) | slopes
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
@@ -104,24 +93,26 @@ def ahead(gan: Gan, move: Move, this: Round) -> Iterator[Round]:
     elif plan.differentiable:
         yield unrolled(gan, plan, this)
     else:
-        k, fakes = this.made[min(move)], True
+        k = this.made[min(move)]
         moved = sorted(frozenset({Player.D}).union(*plan.moves))
-        used = [network for player in moved for network in gan.of(player)]
+        images = dict(this.images) if Player.G in moved else this.images
         with gan.undone(move):
-            with untouched(*used, gan.tricks):
+            with untouched(*(net for player in moved for net in gan.of(player)), gan.tricks):
                 for each in plan.moves:
-                    here = this.again(k, fakes=fakes and Player.G not in each)
+                    here = this.again(k, images)
                     for player in sorted(each):
-                        differentiate(gan, player, here, observed=False)
-                    for player in each:
+                        differentiate(gan, player, here, watched=False)
+                    for player in sorted(each):
                         gan.descend(player, this.progress)
-                    fakes = fakes and Player.G not in each
-            yield this.again(k, fakes=fakes)
+                    images = {} if Player.G in each else images
+            there = this.again(k, images)
+            there.planned = 0 if Player.G in moved else this.planned
+            yield there
 
 
 def unrolled(gan: Gan, plan: Lookahead, this: Round) -> Round:
     """The round against the D that some gradient steps would lead to, as a function of G."""
-    here = this.again(this.made[Player.G], fakes=True, latents_of=Player.G)
+    here = this.again(this.made[Player.G], this.images, latents_of=Player.G)
     rates = gan.rates(Player.D, this.progress)
     with untouched(*gan.of(Player.D), gan.tricks):
         for _ in plan.moves:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sweeper.game import Player, Turn
+from sweeper.game import Player, Progress, Turn
 from sweeper.stream import Layer, Series, Window, pooled, rounded
 from sweeper.trial.gan import Gan
 
@@ -19,19 +20,55 @@ WINDOW = 100
 AT_MOST = 4
 """Windows a measurement holds; more are merged by pairs."""
 DECAY = 0.98
+SAMPLED = 4
+"""Of so many moves of a player one is looked at more closely than its loss."""
+
+
+def seen_of(
+    gan: Gan, turns: Sequence[Turn], terms: Sequence[Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What the turns of one player show: the terms of its loss, each the sum over its opponents,
+    and now and then what else there is to see."""
+    player = turns[0].player
+    seen = {
+        f"{player}.{name}": reduce(torch.add, [each[name] for each in terms]).detach()
+        for name in terms[0]
+    }
+    if player is Player.D and sampled(player, turns[0].progress):
+        seen |= signals(gan, turns[0])
+    return seen
+
+
+def sampled(player: Player, progress: Progress) -> bool:
+    """Whether the coming move of a player is one that is looked at closely."""
+    return progress.moves[player] % SAMPLED == 0
 
 
 @torch.no_grad()
 def signals(gan: Gan, turn: Turn) -> dict[str, Tensor]:
     """What D's scores of its own turn say, beside its loss."""
-    if turn.player is not Player.D:
-        return {}
     real, fake = turn.scores.real.detach(), turn.scores.fake.detach()
     found = {"real score": real.mean(), "fake score": fake.mean()}
     beliefs = gan.loss.beliefs(real, fake)
     if beliefs is not None:
         found |= {"real belief": beliefs[0].mean(), "fake belief": beliefs[1].mean()}
     return found
+
+
+def gradient_norm(gan: Gan, player: Player, progress: Progress) -> dict[str, Tensor]:
+    """The L2 norm of a player's whole gradient, as backward left it, now and then."""
+    if not sampled(player, progress):
+        return {}
+    norms = torch._foreach_norm([p.grad for p in gan.parameters(player) if p.grad is not None])
+    return {f"{player} gradient": torch.stack(norms).norm()}
+
+
+def mean_of(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What was seen in each part of a batch, for the whole of it."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    names = parts[0] if parts else ()
+    return {name: torch.stack([part[name] for part in parts]).mean() for name in names}
 
 
 def layers(gan: Gan) -> dict[str, Layer]:
@@ -54,7 +91,7 @@ class Watch:
     """Collects what each round shows, on its device, and sums up each window when it is over."""
 
     def __init__(self) -> None:
-        self.waiting: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.waiting: list[tuple[int, Mapping[str, Tensor]]] = []
         self.open: dict[str, list[float]] = {}
         self.rounds = 0
         self.images = 0
@@ -66,18 +103,17 @@ class Watch:
 
     def note(self, images: int, seen: Mapping[str, Tensor]) -> None:
         """What one round showed, once so many images had been seen."""
-        self.waiting.append((images, tuple(seen), torch.stack(list(seen.values()))))
+        self.waiting.append((images, seen))
 
     def look(self) -> dict[str, float]:
         """Fetch what was noted since the last look. Returns the first value that is not finite,
         with its name, if there is one."""
         if not self.waiting:
             return {}
-        values = torch.cat([v for _, _, v in self.waiting]).tolist()
+        values = iter(torch.stack([v for _, seen in self.waiting for v in seen.values()]).tolist())
         broken: dict[str, float] = {}
-        for images, names, _ in self.waiting:
-            row, values = values[: len(names)], values[len(names) :]
-            for name, value in zip(names, row, strict=True):
+        for images, seen in self.waiting:
+            for name, value in zip(seen, values, strict=False):
                 if not broken and not abs(value) < float("inf"):
                     broken = {name: value}
                 self._take(name, value)

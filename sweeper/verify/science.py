@@ -191,7 +191,8 @@ def run(
     missing = [run for run in wanted if run not in done]
     if missing:
         say(f"{study.name}: {len(missing)} of {len(wanted)} runs to go")
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
         futures = [pool.submit(run_one, study.name, arm, seed, cache) for arm, seed in missing]
         for n, future in enumerate(as_completed(futures), 1):
             record = future.result()
@@ -202,6 +203,8 @@ def run(
                 f"{study.name}: {n} of {len(missing)}, {record['arm']}, seed {record['seed']}: "
                 f"{record['modes']} modes in {record['seconds']:.0f} s"
             )
+    finally:
+        pool.shutdown(cancel_futures=True)
     return [done[run] for run in wanted]
 
 
