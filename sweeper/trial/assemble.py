@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -164,14 +165,16 @@ def assemble(trial: Trial, example: Batch, progress: Progress, classes: int = 0)
         accumulate=trial.batch.accumulate,
         mixed=trial.batch.mixed,
         pretraining=trial.schedule["pretraining"],
-        autocast=partial(autocast, device.type, trial.precision == "bfloat16"),
+        autocast=partial(reduced, device.type)
+        if trial.precision == "bfloat16"
+        else lambda on: nullcontext(),
         report=report,
     )
 
 
-def autocast(device: str, reduced: bool, on: bool) -> torch.autocast:
-    """Matrix products in bfloat16 where that is asked for and on, and else in float32."""
-    return torch.autocast(device, torch.bfloat16, enabled=reduced and on)
+def reduced(device: str, on: bool) -> torch.autocast:
+    """Matrix products in bfloat16 while it is on, and in float32 else."""
+    return torch.autocast(device, torch.bfloat16, enabled=on)
 
 
 def term(pick: Pick, tricks: Tricks) -> Term:

@@ -12,6 +12,9 @@ from torch.func import functional_call
 from sweeper.game import Batch, Move, Output, Player, Progress, Scores, Side, Turn
 from sweeper.trial.gan import Gan, untouched
 
+Fakes = tuple[str, int, object]
+"""Whose fakes: the pair, the part of the batch, and the latents they are made of."""
+
 
 class Round:
     """The k-th move of D and the k-th of G see the same real examples, and the same latents and
@@ -25,19 +28,21 @@ class Round:
         self.planned = sum(Player.G in move for move in moves)
         self.reals: dict[int, list[Batch]] = {}
         self.zs: dict[object, Sequence[Tensor]] = {}
-        self.images: dict[tuple[str, int, object], Tensor] = {}
+        self.images: dict[Fakes, Tensor] = {}
         self.seen: dict[object, Scores] = {}
         self.weights: dict[str, Mapping[str, Tensor]] = {}
         self.latents_of: Player | None = None
 
-    def again(self, k: int, *, fakes: bool, latents_of: Player | None = None) -> Round:
-        """The k-th examples and latents for either player, before the networks as they are now;
-        with the ``fakes`` that were made, if G is still the one that made them. Both are given the
-        ``latents_of`` one player, or else each its own."""
+    def again(
+        self, k: int, images: dict[Fakes, Tensor], *, latents_of: Player | None = None
+    ) -> Round:
+        """The k-th examples and latents for either player, before the networks as they are now, and
+        such fakes as this G has made of them. Both are given the ``latents_of`` one player, or else
+        each its own."""
         here = Round(self.gan, self.draw, self.progress, self.moves)
         here.made = dict.fromkeys(Player, k)
         here.reals, here.zs, here.latents_of = self.reals, self.zs, latents_of
-        here.images = self.images if fakes else {}
+        here.images = images
         return here
 
     def turn(self, player: Player, pair: str, part: int = 0, *, attached: bool = False) -> Turn:
