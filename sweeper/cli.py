@@ -199,6 +199,32 @@ def catalog(
 
 
 @app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Techniques to check.", show_default="all")
+    ] = None,
+    json_lines: Json = False,
+    use: Use = None,
+) -> None:
+    """Check the mathematics of the catalog: closed forms, and contracts of your own techniques."""
+    from sweeper.space.use import bring
+    from sweeper.verify import run as suites
+
+    used = bring(use or ())
+    plan = suites.suite(names or ())
+    say = announce(quiet=json_lines)
+    if not json_lines:
+        say(suites.heading(plan))
+    findings = []
+    for finding in suites.verify(plan, used):
+        findings.append(finding)
+        typer.echo(suites.as_json(finding) if json_lines else suites.line(finding, plan))
+    for told in suites.summary(plan, findings):
+        say(told)
+    raise typer.Exit(not all(finding.ok for finding in findings))
+
+
+@app.command()
 def cite(file: Space, use: Use = None) -> None:
     """The BibTeX of everything that a trial or a search space uses."""
     from sweeper.space.listing import cited

@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from sweeper.verify import contracts
+
 # The same examples in every run; how long one takes says nothing on a shared machine.
 settings.register_profile("sweeper", derandomize=True, deadline=None, database=None)
 settings.load_profile("sweeper")
@@ -45,19 +47,4 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tiny() -> Callable[..., Tree]:
     """A factory of plain trials that train in well under a second, with parts replaced."""
 
-    def make(**changes: Any) -> Tree:
-        return {
-            "data": {"digits": {}},
-            "architecture": {"dcgan": {"channels": 4}},
-            "prior": {"gaussian_latent": {"size": 8}},
-            "generator": {"normalization": "batch_norm", "optimizer": "adam"},
-            "discriminator": {"normalization": "none", "optimizer": "adam"},
-            "loss": "non_saturating",
-            "schedule": "alternating_update",
-            "batch": {"size": 8},
-            "horizon_kimg": 0.048,
-            "evaluation": {"features": "random", "samples": 16, "every_kimg": 0.016},
-            **changes,
-        }
-
-    return make
+    return contracts.tiny

@@ -36,6 +36,11 @@ class Used:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
+    def module(self) -> str:
+        """What it is imported as."""
+        return f"sweeper_use_{self.sha256[:16]}"
+
+    @property
     def stored(self) -> str:
         """Its path in a results folder."""
         return f"{FOLDER}/{self.sha256[:12]}-{Path(self.name).stem}.py"
@@ -49,20 +54,19 @@ class Used:
 
         Raises InputError, and leaves nothing behind, if that fails.
         """
-        key = f"sweeper_use_{self.sha256[:16]}"
-        if key in sys.modules:
+        if self.module in sys.modules:
             return
-        module = ModuleType(key)
+        module = ModuleType(self.module)
         module.__file__ = self.name
         # For tracebacks and inspect, which else would read the file of that name.
         lines = self.source.splitlines(keepends=True)
         linecache.cache[self.name] = (len(self.source), None, lines, self.name)
-        sys.modules[key] = module
+        sys.modules[self.module] = module
         before = {registry.family: set(registry) for registry in registries()}
         try:
             exec(compile(self.source, self.name, "exec"), vars(module))
         except (Exception, SystemExit) as error:
-            del sys.modules[key]
+            del sys.modules[self.module]
             for registry in registries():
                 for name in set(registry) - before[registry.family]:
                     registry.remove(name)
