@@ -267,11 +267,19 @@ def generate(
         int | None, typer.Option("--trial", min=0, help="Which trial.", show_default="the best")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
+    walk: Annotated[
+        str | None,
+        typer.Option(
+            help="Rows that walk from one latent to another: slerp, lerp.", show_default="none"
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=2, help="How many samples a walk has.")] = 8,
 ) -> None:
     """Sample from the best generator of a sweep."""
     from sweeper.sweep.single import generate as sampled
 
-    typer.echo(sampled(folder, n, output, number, seed))
+    for line in sampled(folder, n, output, number, seed, walk, steps):
+        typer.echo(line)
 
 
 @app.command()

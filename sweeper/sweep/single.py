@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
+from sweeper.catalog.families import walks
 from sweeper.config import Misfit, Trial
 from sweeper.game import Streams, derive
 from sweeper.ledger.ledger import Ledger
+from sweeper.registry import Entry, nearest, tags
 from sweeper.space.baselines import Baseline
 from sweeper.space.holes import holes
 from sweeper.space.source import InputError
@@ -106,11 +108,21 @@ def chosen(space: SearchSpace, sample: int | None) -> Trial:
         fitting += 1
 
 
-def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) -> str:
-    """Write a sheet of samples of a trial's best generator. Raises InputError without one."""
+def generate(
+    folder: Path,
+    n: int,
+    output: Path,
+    number: int | None,
+    seed: int,
+    walk: str | None = None,
+    steps: int = 8,
+) -> Iterator[str]:
+    """Write a sheet of samples of a trial's best generator, or of walks of so many ``steps``
+    between its latents, a row each. Raises InputError without one."""
     if not (folder / "ledger.sqlite").is_file():
         raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
     brought_before(folder)
+    way = None if walk is None else walk_of(walk)
     ledger = Ledger(folder, write=False)
     try:
         scored = {r.number: r for r in ledger.records if r.score is not None}
@@ -129,21 +141,54 @@ def generate(folder: Path, n: int, output: Path, number: int | None, seed: int) 
                 "of a complete sweep only the best trials keep theirs"
             ]
         )
-    image = sheet(
-        sampled(Trial.read(record.config), state, folder.resolve().parent / ".cache", n, seed)
-    )
+    trial, cache = Trial.read(record.config), folder.resolve().parent / ".cache"
     output.parent.mkdir(parents=True, exist_ok=True)
-    image.save(output)
-    return f"wrote {n} samples of {record.name} ({record.score:.4g}) to {output}"
+    if way is None:
+        sheet(sampled(trial, state, cache, n, seed)).save(output)
+        what = f"{n} samples"
+    else:
+        rows = max(1, n // steps)
+        sheet(sampled(trial, state, cache, rows, seed, way, steps), steps).save(output)
+        what = f"{rows} walks ({way.name}) of {steps} samples"
+        for law in way.warns:
+            if law.tag in tags(trial.prior.entry.provides):
+                yield f"warning: {way.name} beside {trial.prior.entry.name}: {law.why}"
+    yield f"wrote {what} of {record.name} ({record.score:.4g}) to {output}"
+
+
+def walk_of(name: str) -> Entry[Any]:
+    """The walk of a name, or of what comes before ``_interpolation`` in it. Raises InputError."""
+    known = {key.removesuffix("_interpolation"): entry for key, entry in walks.items()}
+    if name in known or name in walks:
+        return known.get(name) or walks[name]
+    hint = nearest(name, known)
+    meant = f"; did you mean {hint}?" if hint else ""
+    raise InputError([f"--walk is one of {', '.join(known)}, but got {name!r}{meant}"])
 
 
 @torch.no_grad()
-def sampled(trial: Trial, state: dict[str, Any], cache: Path, n: int, seed: int) -> torch.Tensor:
-    """Samples (n, *shape) of the generator that was best in a trial's checkpoint."""
+def sampled(
+    trial: Trial,
+    state: dict[str, Any],
+    cache: Path,
+    n: int,
+    seed: int,
+    way: Entry[Any] | None = None,
+    steps: int = 1,
+) -> torch.Tensor:
+    """Samples (n, *shape) of the generator that was best in a trial's checkpoint; of a walk with so
+    many ``steps`` for each of n pairs of latents, if there is a ``way``: (n · steps, *shape)."""
     store = open_store(trial.data, cache)
     generator = build(trial, store.meta.shape, store.meta.classes).generator
     generator.load_state_dict(state["best_generator"])
     random = Streams(derive(seed, "generate"))
-    z = trial.prior.make().shown(n, random["latents"])
+    prior = trial.prior.make()
+    z = prior.shown(n, random["latents"])
+    if way is not None:
+        other = prior.shown(n, random["latents"])
+        t = torch.linspace(0, 1, steps)[:, None, None]
+        z = way.make()(z, other, t).transpose(0, 1).flatten(0, 1)
     label = labels_like(store.labels, n, random["labels"])
+    if label is not None:
+        label = label.repeat_interleave(steps)
     return samples_of(generator, z, label, derive(seed, "generate", "noise"))
