@@ -210,6 +210,11 @@ class Batching(Data):
             "statistics of a part of the batch are not those of the whole",
             when="accumulate > 1",
         ),
+        Law(
+            "batch_statistics",
+            "batch statistics tell D how many of the examples are real",
+            when="mixed",
+        ),
     )
 
     @model_validator(mode="after")
@@ -313,12 +318,12 @@ class Trial(Data):
 
     def warnings(self) -> list[Problem]:
         """What is allowed, and has been found to go badly together."""
-        voices = list(_voices(self))
+        hall = Hall(self)
         return [
-            Problem(v.path, _because(f"{v.name} beside {', '.join(others)}", law))
-            for v in voices
-            for law in _standing(v, "warns", voices)
-            if (others := _heard(v, law.tag, voices))
+            Problem(voice.path, _because(f"{voice.name} beside {', '.join(others)}", law))
+            for voice in hall.voices
+            for law in hall.standing(voice, "warns")
+            if (others := hall.heard(voice, law.tag))
         ]
 
     def picks(self) -> Iterator[tuple[Where, Pick]]:
@@ -364,40 +369,48 @@ def _voices(trial: Trial) -> Iterator[Voice]:
     yield Voice(("precision",), f"precision {trial.precision}", trial, trial)
 
 
-def _heard(voice: Voice, tag: str, others: Sequence[Voice]) -> list[str]:
-    """Who provides a tag to a voice. What one player's side provides says nothing of the other's;
-    who stands on no side hears D's, and G's where the tag says so."""
-    scope, _, bare = tag.rpartition(".")
-    heard = {scope or voice.scope or "discriminator", ""}
-    return [
-        other.name
-        for other in others
-        if other.scope in heard
-        and other.path != voice.path
-        and any(law.tag == bare for law in other.says("provides"))
-    ]
+class Hall:
+    """All voices of a trial, and who of them provides what."""
 
+    def __init__(self, trial: Trial) -> None:
+        self.voices = list(_voices(trial))
+        self.provided: dict[str, list[Voice]] = {}
+        for voice in self.voices:
+            for law in voice.says("provides"):
+                self.provided.setdefault(law.tag, []).append(voice)
 
-def _standing(voice: Voice, kind: str, voices: Sequence[Voice]) -> list[Law]:
-    """Its laws of a kind, but for those that a tag in the trial lifts."""
-    return [
-        law for law in voice.says(kind) if not (law.unless and _heard(voice, law.unless, voices))
-    ]
+    def heard(self, voice: Voice, tag: str) -> list[str]:
+        """Who provides a tag to a voice. What one player's side provides says nothing of the
+        other's; who stands on no side hears D's, and G's where the tag says so."""
+        scope, _, bare = tag.rpartition(".")
+        near = (scope or voice.scope or "discriminator", "")
+        others = self.provided.get(bare, ())
+        return [o.name for o in others if o.scope in near and o.path != voice.path]
+
+    def standing(self, voice: Voice, kind: str) -> list[Law]:
+        """The laws of a kind that hold for a voice, but for those that a tag in the trial lifts, or
+        the lack of one."""
+        return [
+            law
+            for law in voice.says(kind)
+            if not (law.unless and self.heard(voice, law.unless))
+            and not (law.beside and not self.heard(voice, law.beside))
+        ]
 
 
 def _misfits(trial: Trial) -> Iterator[Problem]:
     """Needs that nothing meets, and conflicts."""
-    voices = list(_voices(trial))
-    for voice in voices:
-        for law in _standing(voice, "needs", voices):
-            if not _heard(voice, law.tag, voices):
+    hall = Hall(trial)
+    for voice in hall.voices:
+        for law in hall.standing(voice, "needs"):
+            if not hall.heard(voice, law.tag):
                 able = ", ".join(sorted(_providers(law.tag.rpartition(".")[2])))
                 wanted = law.tag.rpartition(".")[2].replace("_", " ")
                 provided = f"{able} would provide" if able else "nothing provides yet"
                 text = f"{voice.name} needs {wanted}, which {provided}"
                 yield Problem(voice.path, _because(text, law))
-        for law in _standing(voice, "conflicts", voices):
-            if others := _heard(voice, law.tag, voices):
+        for law in hall.standing(voice, "conflicts"):
+            if others := hall.heard(voice, law.tag):
                 text = f"{voice.name} does not go with {', '.join(others)}"
                 if not law.why:
                     text += f" ({law.tag.rpartition('.')[2].replace('_', ' ')})"

@@ -89,13 +89,15 @@ class Law:
 
     ``why`` is the reason a user is told. ``when`` restricts the law to some settings of the
     technique's own knobs: a knob that must be on, or its comparison with a value, as in
-    ``beta1 > 0``; ``unless`` to trials in which nobody provides another tag.
+    ``beta1 > 0``; ``unless`` to trials in which nobody provides another tag, ``beside`` to those
+    in which somebody does.
     """
 
     tag: str
     why: str = ""
     when: str = ""
     unless: str = ""
+    beside: str = ""
 
     def holds(self, knobs: object) -> bool:
         """Whether it applies to a technique with these knobs. Raises ValueError for a ``when`` that

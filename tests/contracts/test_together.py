@@ -35,6 +35,7 @@ BASE: dict[str, Any] = {
     "batch": {"size": 8},
     "horizon_kimg": 0.032,
     "evaluation": {"features": "random", "samples": 8, "every_kimg": 0.016},
+    "diagnostics": [],
 }
 ROWS = list(covering_array(KNOWN, BASE, seed=0))
 """Built anew whenever a technique is added: nobody has to remember to."""

@@ -15,7 +15,7 @@ from sweeper.registry import Law, LogUniform, Options
 
 @normalizations.register(
     paper="ioffe2015",
-    provides={"batch_statistics", "batch_coupled"},
+    provides={"batch_statistics", "batch_coupled", "no_third_derivative"},
     warns={Law("small_batch", "statistics of a few examples are mostly noise")},
 )
 class BatchNorm(nn.BatchNorm1d):

@@ -14,7 +14,9 @@ from sweeper.game import Context
 from sweeper.registry import Options
 
 
-@normalizations.register(paper="ulyanov2016", needs={"feature_maps"})
+@normalizations.register(
+    paper="ulyanov2016", needs={"feature_maps"}, provides={"no_third_derivative"}
+)
 class InstanceNorm(nn.Module):
     """Each channel of each example is standardised over space.
 

@@ -20,6 +20,12 @@ SECOND = "mode == second_order"
         Law("lookahead", "a move looks ahead in one way"),
         Law("joint", "players that step together do not wait for each other's answer"),
         Law("accumulation", "its gradient flows through the whole batch at once", when=SECOND),
+        Law(
+            "input_gradient",
+            "torch has no third derivative of D's normalization; first_order needs none",
+            when=SECOND,
+            beside="no_third_derivative",
+        ),
     ),
     warns=(
         Law("input_gradient", "G's gradient is then of the third order, and slow", when=SECOND),
