@@ -12,7 +12,7 @@ import torch
 
 from sweeper.catalog.families import walks
 from sweeper.config import Misfit, Trial
-from sweeper.game import Streams, derive
+from sweeper.game import Player, Streams, derive
 from sweeper.ledger.ledger import Ledger
 from sweeper.registry import Entry, nearest, tags
 from sweeper.space.baselines import Baseline
@@ -26,6 +26,7 @@ from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.evaluate import labels_like, sheet
 from sweeper.trial.evaluate import sampled as samples_of
+from sweeper.trial.gan import Gan
 from sweeper.trial.loop import Diverged, Training, open_store, train
 
 
@@ -81,13 +82,23 @@ def slowly(training: Training, steps: int | None) -> Iterator[str]:
     rounds = 0
     with torch.autograd.set_detect_anomaly(True):
         while training.progress.images < training.progress.horizon and rounds != steps:
-            shown = {name: float(value) for name, value in training.round().items()}
+            seen = {name: float(value) for name, value in training.round().items()}
+            shown = seen | slopes(training.gan)
             rounds += 1
             values = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
             yield f"round {rounds}  {training.progress.images} images  {values}"
             if wrong := [name for name, value in shown.items() if not math.isfinite(value)]:
                 yield f"diverged: {', '.join(wrong)} is not finite"
                 return
+
+
+def slopes(gan: Gan) -> dict[str, float]:
+    """The L2 norm of each player's last gradient, as it was stepped down."""
+    found = {}
+    for player in Player:
+        gradients = [p.grad for p in gan.parameters(player) if p.grad is not None]
+        found[f"{player} gradient"] = float(torch.nn.utils.get_total_norm(gradients))
+    return found
 
 
 def chosen(space: SearchSpace, sample: int | None) -> Trial:
