@@ -51,7 +51,7 @@ class Point(nn.Module):
         super().__init__()
         self.place = nn.Parameter(torch.tensor(place, dtype=torch.float64))
 
-    def forward(self, z: Tensor, context: Context = Context()) -> Tensor:
+    def forward(self, z: Tensor, context: Context | None = None) -> Tensor:
         return self.place.repeat(len(z), 1)
 
 

@@ -12,7 +12,6 @@ from sweeper.registry import Law
 
 COUPLED = "batch statistics make the score of one example depend on the others"
 ANYWAY = (
-    Law("second_order", "it takes a third derivative of D, which is slow and large"),
     Law("minibatch_stddev", "its slope runs through the deviation over the other examples, too"),
 )
 NEVER = (
