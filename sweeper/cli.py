@@ -32,7 +32,7 @@ Folder = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        help="digits, ring, a folder of images, or a packed store.", show_default="digits"
+        help="A data set by name, a folder of images, or a packed store.", show_default="digits"
     ),
 ]
 Set = Annotated[

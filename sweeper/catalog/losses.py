@@ -15,7 +15,7 @@ from torch.nn.functional import relu, softplus
 
 from sweeper.catalog.families import losses
 from sweeper.game import Loss, Scores
-from sweeper.registry import Options, Uniform
+from sweeper.registry import Law, Options, Uniform
 
 
 @losses.register(paper="goodfellow2014", provides={"targets"})
@@ -81,7 +81,11 @@ class LeastSquares(Loss):
         return (scores.fake - self.wanted).square().mean() / 2
 
 
-@losses.register(paper="arjovsky2017", needs={"lipschitz"}, provides={"critic"})
+@losses.register(
+    paper="arjovsky2017",
+    needs={Law("lipschitz", "without a bound on D's slope this loss has none either")},
+    provides={"critic"},
+)
 class Wasserstein(Loss):
     """The difference of mean scores, which is the earth mover's distance once D is 1-Lipschitz.
 

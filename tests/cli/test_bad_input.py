@@ -70,8 +70,8 @@ SETTINGS = {
     ),
     "unknown data": (
         {"data": "digts"},
-        "--data is digits, ring, a folder of images or a packed store, but got 'digts'; "
-        "did you mean 'digits'?",
+        "--data is digits, grid, ring, stacked_digits, a folder of images or a packed store, "
+        "but got 'digts'; did you mean 'digits'?",
     ),
     "data without images": (
         {"data": "."},
@@ -88,7 +88,8 @@ SETTINGS = {
     ),
     "--set of an unknown path": (
         {"overrides": ("batch.sise=3", "serch.trials=2")},
-        "--set batch.sise=3: trial.batch.sise: there is no key 'sise' here; known: size\n"
+        "--set batch.sise=3: trial.batch.sise: there is no key 'sise' here; known: size, "
+        "accumulate, mixed\n"
         "  did you mean size?\n"
         "--set serch.trials=2: serch: there is no key 'serch' here; known: name, extends, use, "
         "trial, constraints, baselines, search, budget, objective, resources\n"
@@ -98,7 +99,7 @@ SETTINGS = {
         {"overrides": ("batch.size=none", "loss=hing")},
         "--set batch.size=none: trial.batch.size: size must be a whole number, but got 'none'\n"
         "--set loss=hing: trial.loss.hing: there is no 'hing' among the losses; known: hinge, "
-        "least_squares, non_saturating, wasserstein\n"
+        "least_squares, minimax, non_saturating, relativistic, relativistic_average, wasserstein\n"
         "  did you mean hinge?",
     ),
     "--set of broken YAML": (

@@ -10,12 +10,12 @@ from torch import Tensor
 from sweeper.catalog.families import regularizers
 from sweeper.catalog.regularizers.views import inconsistency
 from sweeper.game import Turn
-from sweeper.registry import LogUniform
+from sweeper.registry import Law, LogUniform
 
 
 @regularizers.register(
     paper="zhao2021",
-    needs={"images"},
+    needs={Law("images", "it flips and shifts pixels")},
     provides={"consistency"},
     facts={"on": "discriminator"},
 )

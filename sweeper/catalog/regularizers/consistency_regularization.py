@@ -15,7 +15,7 @@ from sweeper.registry import Law, LogUniform
 
 @regularizers.register(
     paper="zhang2020",
-    needs={"images"},
+    needs={Law("images", "it flips and shifts pixels")},
     conflicts={Law("consistency", "it holds D's scores of real examples steady already")},
     facts={"on": "discriminator"},
 )

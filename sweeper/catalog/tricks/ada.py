@@ -19,7 +19,7 @@ MEANINGLESS = "whether it overfits is read from the sign of real scores, which s
 
 @tricks.register(
     paper="karras2020a",
-    needs={"images"},
+    needs={Law("images", "it moves and recolours pixels")},
     provides={"random_view"},
     warns={
         Law("critic", MEANINGLESS),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, get_args
 from sweeper.catalog.families import tricks
 from sweeper.catalog.tricks.augmentation import colored, cut_out, translated
 from sweeper.game import Batch, Progress, Trick
-from sweeper.registry import Options
+from sweeper.registry import Law, Options
 
 CHANGES = {"color": colored, "translation": translated, "cutout": cut_out}
 
@@ -22,7 +22,12 @@ Policy = Literal[
 ]
 
 
-@tricks.register(paper="zhao2020", needs={"images"}, provides={"random_view"}, facts={"stage": 50})
+@tricks.register(
+    paper="zhao2020",
+    needs={Law("images", "it moves and recolours pixels")},
+    provides={"random_view"},
+    facts={"stage": 50},
+)
 class DiffAugment(Trick):
     """D sees every image, real or fake, through random changes that G's gradient passes through.
 

@@ -11,10 +11,13 @@ from torch import Tensor
 from sweeper.catalog.families import tricks
 from sweeper.catalog.tricks.fading import Fading, left
 from sweeper.game import Progress, Side, Trick
-from sweeper.registry import LogUniform, Options
+from sweeper.registry import Law, LogUniform, Options
 
 
-@tricks.register(needs={"targets"}, facts={"stage": 20})
+@tricks.register(
+    needs={Law("targets", "the other losses ask nothing of D that a label could change")},
+    facts={"stage": 20},
+)
 class LabelNoise(Trick):
     """Every label target of D gets noise of its own, and is then clamped to [0, 1].
 

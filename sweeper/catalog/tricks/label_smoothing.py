@@ -15,7 +15,7 @@ from sweeper.registry import Law, Uniform
 
 @tricks.register(
     paper="szegedy2016",
-    needs={"targets"},
+    needs={Law("targets", "the other losses ask nothing of D that a label could change")},
     conflicts={Law("smoothing", "both say what D should be asked for about real examples")},
     warns={
         Law(

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from sweeper.catalog.families import tricks
 from sweeper.game import Progress, Side, Trick
-from sweeper.registry import Uniform
+from sweeper.registry import Law, Uniform
 
 
 @tricks.register(
-    paper="salimans2016", needs={"targets"}, provides={"smoothing"}, facts={"stage": 10}
+    paper="salimans2016",
+    needs={Law("targets", "the other losses ask nothing of D that a label could change")},
+    provides={"smoothing"},
+    facts={"stage": 10},
 )
 class OneSidedLabelSmoothing(Trick):
     """D is asked for a little less than certainty about real examples; all other targets stay.
