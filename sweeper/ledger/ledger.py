@@ -9,14 +9,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
 Kind = Literal["started", "measured", "ended", "lost"]
-State = Literal["pending", "running", "completed", "stopped", "diverged", "failed"]
-ENDED: frozenset[State] = frozenset({"completed", "stopped", "diverged", "failed"})
+State = Literal["pending", "running", "completed", "stopped", "diverged", "diagnosed", "failed"]
+BROKEN: tuple[State, ...] = ("diverged", "diagnosed", "failed")
+"""How trials end that count for nothing, whatever they scored."""
+ENDED: frozenset[State] = frozenset({"completed", "stopped", *BROKEN})
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS trials (
@@ -24,7 +26,8 @@ CREATE TABLE IF NOT EXISTS trials (
     baseline TEXT,
     params TEXT NOT NULL,
     config TEXT NOT NULL,
-    at REAL NOT NULL
+    at REAL NOT NULL,
+    warnings TEXT NOT NULL DEFAULT '[]'
 );
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -42,6 +45,8 @@ CREATE UNIQUE INDEX IF NOT EXISTS ended_once ON events(trial) WHERE kind = 'ende
 CREATE INDEX IF NOT EXISTS of_trial ON events(trial, seq);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
+LATER = "ALTER TABLE trials ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]'"
+"""What ledgers lack that were begun before trials had warnings."""
 
 
 class LedgerError(RuntimeError):
@@ -68,6 +73,16 @@ class Event:
     data: dict[str, Any]
     at: float
 
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What the diagnostics say at a measurement, good and bad."""
+        return list(self.data.get("verdicts", ()))
+
+
+def failing(data: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The verdict of a measurement that ends its trial, if there is one."""
+    return next((v for v in data.get("verdicts", ()) if v["level"] == "fail"), None)
+
 
 @dataclass
 class Record:
@@ -79,6 +94,7 @@ class Record:
     config: dict[str, Any]
     at: float
     events: list[Event] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -133,6 +149,12 @@ class Record:
         values = [e.data["heldout"] for e in self.measured if e.data.get("heldout") is not None]
         return values[-1] if values else None
 
+    def fresh(self, event: Event) -> list[dict[str, Any]]:
+        """The verdicts of a measurement that the one before did not come to."""
+        earlier = [e for e in self.measured if e.seq < event.seq]
+        known = {(v["name"], v["level"]) for v in earlier[-1].verdicts} if earlier else set()
+        return [v for v in event.verdicts if (v["name"], v["level"]) not in known]
+
     @property
     def reason(self) -> str | None:
         return self.events[-1].data.get("reason") if self.ended else None
@@ -166,6 +188,8 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(SCHEMA)
+                if "warnings" not in self._columns():
+                    self._db.execute(LATER)
             self._records = self._read()
         except sqlite3.DatabaseError as error:
             self.close()
@@ -204,19 +228,35 @@ class Ledger:
         return self._records[number]
 
     def add_trial(
-        self, params: Mapping[str, Any], config: Mapping[str, Any], baseline: str | None = None
+        self,
+        params: Mapping[str, Any],
+        config: Mapping[str, Any],
+        baseline: str | None = None,
+        warnings: Sequence[str] = (),
     ) -> Record:
-        """Commit to running a trial: from here on it is never proposed again, and never lost."""
+        """Commit to running a trial: from here on it is never proposed again, and never lost.
+
+        ``warnings`` say what in its composition has been found to go badly together.
+        """
         with self._guard:
-            record = Record(len(self._records), baseline, dict(params), dict(config), time.time())
+            record = Record(
+                len(self._records),
+                baseline,
+                dict(params),
+                dict(config),
+                time.time(),
+                warnings=list(warnings),
+            )
             self._db.execute(
-                "INSERT INTO trials VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO trials(number, baseline, params, config, at, warnings) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     record.number,
                     baseline,
                     json.dumps(record.params),
                     json.dumps(record.config),
                     record.at,
+                    json.dumps(record.warnings),
                 ),
             )
             self._records[record.number] = record
@@ -299,13 +339,24 @@ class Ledger:
         self._records[trial].events.append(event)
         return event
 
+    def _columns(self) -> set[str]:
+        return {row[1] for row in self._db.execute("PRAGMA table_info(trials)")}
+
     def _read(self) -> dict[int, Record]:
+        warned = "warnings" if "warnings" in self._columns() else "'[]'"
         rows = self._db.execute(
-            "SELECT number, baseline, params, config, at FROM trials ORDER BY number"
+            f"SELECT number, baseline, params, config, at, {warned} FROM trials ORDER BY number"
         )
         records = {
-            number: Record(number, baseline, json.loads(params), json.loads(config), at)
-            for number, baseline, params, config, at in rows
+            number: Record(
+                number,
+                baseline,
+                json.loads(params),
+                json.loads(config),
+                at,
+                warnings=json.loads(warnings),
+            )
+            for number, baseline, params, config, at, warnings in rows
         }
         columns = "seq, trial, attempt, kind, step, value, decision, data, at"
         for row in self._db.execute(f"SELECT {columns} FROM events ORDER BY seq"):

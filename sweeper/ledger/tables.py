@@ -14,15 +14,20 @@ import pyarrow.parquet as pq
 from sweeper.ledger.ledger import Ledger, Record
 
 
-def write_tables(ledger: Ledger, folder: Path, protocol: str) -> None:
-    """Write ``trials.parquet`` and ``measurements.parquet`` of a results folder.
+def write_tables(ledger: Ledger, folder: Path, protocol: str, *, closing: bool = True) -> None:
+    """Write ``trials.parquet``, ``measurements.parquet`` and ``verdicts.parquet`` of a results
+    folder and, when its sweep is ``closing``, the long ``windows.parquet`` and ``layers.parquet``.
 
-    ``protocol`` is the hash of the evaluation protocol; it stands on every row, and rows of
-    different protocols are never to be compared.
+    ``protocol`` is the hash of the evaluation protocol; it stands on every row of a score, and rows
+    of different protocols are never to be compared.
     """
     records = ledger.records
     _write(trial_rows(records, protocol), folder / "trials.parquet", TRIALS)
     _write(measurement_rows(records, protocol), folder / "measurements.parquet", MEASUREMENTS)
+    _write(verdict_rows(records), folder / "verdicts.parquet", VERDICTS)
+    if closing:
+        _write(window_rows(records), folder / "windows.parquet", WINDOWS)
+        _write(layer_rows(records), folder / "layers.parquet", LAYERS)
 
 
 TRIALS = pa.schema(
@@ -38,6 +43,7 @@ TRIALS = pa.schema(
         ("seconds", pa.float64()),
         ("attempts", pa.int64()),
         ("reason", pa.string()),
+        ("warnings", pa.list_(pa.string())),
         ("traceback", pa.string()),
         ("protocol", pa.string()),
         ("config", pa.string()),
@@ -56,8 +62,44 @@ MEASUREMENTS = pa.schema(
         ("decision", pa.string()),
         ("seconds", pa.float64()),
         ("images_per_second", pa.float64()),
+        ("d_steps", pa.int64()),
+        ("g_steps", pa.int64()),
         ("protocol", pa.string()),
         ("at", pa.timestamp("us", "UTC")),
+    ]
+)
+
+VERDICTS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("images", pa.int64()),
+        ("name", pa.string()),
+        ("level", pa.string()),
+        ("says", pa.string()),
+        ("advice", pa.string()),
+    ]
+)
+
+WINDOWS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("images", pa.int64()),
+        ("rounds", pa.int64()),
+        ("series", pa.string()),
+        ("n", pa.int64()),
+        *((name, pa.float64()) for name in ("mean", "deviation", "low", "p90", "high", "ema")),
+        ("spikes", pa.int64()),
+        ("crossings", pa.int64()),
+    ]
+)
+
+LAYERS = pa.schema(
+    [
+        ("trial", pa.int64()),
+        ("images", pa.int64()),
+        ("layer", pa.string()),
+        ("gradient_norm", pa.float64()),
+        ("zero_share", pa.float64()),
     ]
 )
 
@@ -78,6 +120,7 @@ def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]
             "seconds": r.seconds,
             "attempts": r.attempts,
             "reason": r.reason,
+            "warnings": r.warnings,
             "traceback": r.events[-1].data.get("traceback") if r.ended else None,
             "protocol": protocol,
             "config": json.dumps(r.config),
@@ -89,7 +132,8 @@ def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]
 
 
 def measurement_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]:
-    """A row a measurement; each term of a loss is a column ``loss.PLAYER.TERM``."""
+    """A row a measurement; each term of a loss is a column ``loss.PLAYER.TERM``, and how varied the
+    samples were are columns ``variety.NAME``."""
     return [
         {
             "trial": e.trial,
@@ -101,12 +145,52 @@ def measurement_rows(records: Sequence[Record], protocol: str) -> list[dict[str,
             "decision": e.decision,
             "seconds": e.data["seconds"],
             "images_per_second": e.data["images_per_second"],
+            "d_steps": e.data.get("d_steps"),
+            "g_steps": e.data.get("g_steps"),
             "protocol": protocol,
             "at": round(e.at * 1e6),
         }
         | {f"loss.{name}": value for name, value in e.data["losses"].items()}
+        | {f"variety.{name}": value for name, value in (e.data.get("variety") or {}).items()}
         for r in records
         for e in r.measured
+    ]
+
+
+def verdict_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row for all that a diagnostic says at a measurement."""
+    return [
+        {"trial": e.trial, "images": e.step, **verdict}
+        for r in records
+        for e in r.measured
+        for verdict in e.verdicts
+    ]
+
+
+def window_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row for every quantity in a stretch of training that ended after so many images."""
+    return [
+        {
+            "trial": e.trial,
+            "images": window["images"],
+            "rounds": window["rounds"],
+            "series": name,
+            **series,
+        }
+        for r in records
+        for e in r.measured
+        for window in e.data.get("windows", ())
+        for name, series in window["series"].items()
+    ]
+
+
+def layer_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """A row for every layer's gradient at a measurement."""
+    return [
+        {"trial": e.trial, "images": e.step, "layer": name, **layer}
+        for r in records
+        for e in r.measured
+        for name, layer in e.data.get("layers", {}).items()
     ]
 
 

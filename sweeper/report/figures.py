@@ -55,6 +55,7 @@ STATE_COLOURS = {
     "completed": GOOD,
     "stopped": GREY,
     "diverged": BAD,
+    "diagnosed": BAD,
     "failed": BROKEN,
     "running": INK,
     "pending": RULE,
@@ -204,7 +205,8 @@ def _curve(axes: Axes, sweep: Sweep, trial: Row, first: bool) -> None:
     x = [m["images"] / 1000 for m in measured]
     y = [m["score"] for m in measured]
     colour, line, thick, above = _pen(trial, first)
-    ended = {"stopped": "o", "diverged": "X", "failed": "X"}.get(trial["state"], "")
+    marks = {"stopped": "o", "diverged": "X", "diagnosed": "P", "failed": "X"}
+    ended = marks.get(trial["state"], "")
     axes.plot(x, y, color=colour, linestyle=line, linewidth=thick, zorder=above)
     if ended:
         fill = PAPER if ended == "o" else colour

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
+from sweeper.ledger.ledger import BROKEN
 from sweeper.report import figures, text
 from sweeper.report.ranking import (
     Row,
@@ -31,11 +32,14 @@ MARKS = {
     "completed": "●",
     "stopped": "○",
     "diverged": "✕",
+    "diagnosed": "✚",
     "failed": "▲",
     "running": "▸",
     "pending": "·",
 }
 FAILURES = 50
+DIAGNOSED = 50
+LEVELS = ("fail", "warn", "healthy")
 PARAMETERS = 24
 SHEET_PIXELS = 1024
 
@@ -80,7 +84,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     names = short_names([spec["name"] for spec in sweep.parameters])
     found = answer(sweep)
     compared = [*found.top, *([found.baseline] if found.baseline else [])]
-    broken = [t for t in sweep.trials if t["state"] in ("diverged", "failed")]
+    broken = [t for t in sweep.trials if t["state"] in BROKEN]
+    diagnosed = _diagnosed(sweep)
     return {
         "plan": sweep.plan,
         "title": text.line(sweep.plan.get("name", sweep.folder.name), 80),
@@ -102,6 +107,8 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "costs": _costs(sweep),
         "failures": broken[:FAILURES],
         "more_failures": max(0, len(broken) - FAILURES),
+        "diagnosed": diagnosed[:DIAGNOSED],
+        "more_diagnosed": max(0, len(diagnosed) - DIAGNOSED),
         "protocol": list(_flat(sweep.plan.get("protocol", {}))),
         "setting": _setting(sweep),
         "drawn": len(figures.drawn(sweep)),
@@ -214,6 +221,27 @@ def _costs(sweep: Sweep) -> list[Row]:
         for state in MARKS
         if (rows := [trial for trial in sweep.trials if trial["state"] == state])
     ]
+
+
+def _diagnosed(sweep: Sweep) -> list[Row]:
+    """What is said of each trial: warnings of what it is made of and, of each diagnostic, what it
+    said last, and when. The best ranked come first; those of which all is well are left out."""
+    said: dict[int, dict[tuple[str, str], list[Row]]] = {}
+    for verdict in sweep.verdicts:
+        of = said.setdefault(verdict["trial"], {})
+        of.setdefault((verdict["name"], verdict["level"]), []).append(verdict)
+    ranked = ranking(sweep.trials)
+    found = []
+    for trial in [*ranked, *(t for t in sweep.trials if t["score"] is None)]:
+        verdicts = [
+            {**rows[-1], "first": rows[0]["images"], "last": rows[-1]["images"], "times": len(rows)}
+            for rows in said.get(trial["trial"], {}).values()
+        ]
+        verdicts.sort(key=lambda v: (LEVELS.index(v["level"]), v["first"]))
+        warnings = trial.get("warnings") or []
+        if warnings or any(v["level"] != "healthy" for v in verdicts):
+            found.append({"trial": trial, "verdicts": verdicts, "warnings": warnings})
+    return found
 
 
 def _setting(sweep: Sweep) -> list[tuple[str, str]]:

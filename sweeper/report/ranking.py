@@ -9,29 +9,32 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from sweeper.ledger.ledger import BROKEN
 from sweeper.ledger.names import short_names as short_names
 from sweeper.report import text
 
 Row = dict[str, Any]
 
-STATES = ("completed", "stopped", "diverged", "failed", "running", "pending")
+STATES: tuple[str, ...] = ("completed", "stopped", *BROKEN, "running", "pending")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A results folder, read: the plan, a row a trial by number, a row a measurement by budget."""
+    """A results folder, read: the plan, a row a trial by number, a row a measurement by budget, and
+    a row for all that a diagnostic said at one, in the same order."""
 
     folder: Path
     plan: Row
     trials: list[Row]
     measurements: list[Row]
+    verdicts: list[Row] = field(default_factory=list)
 
     @property
     def horizon(self) -> int:
@@ -81,7 +84,7 @@ class Answer:
 
 
 def load(folder: Path) -> Sweep:
-    """Read a results folder: ``sweep.json`` and, as far as they exist yet, its two tables.
+    """Read a results folder: ``sweep.json`` and, as far as they exist yet, its tables.
 
     Raises FileNotFoundError when there is no plan: the folder is then not a sweep's.
     """
@@ -93,6 +96,7 @@ def load(folder: Path) -> Sweep:
         plan,
         sorted(trials, key=lambda t: t["trial"]),
         sorted(measurements, key=lambda m: (m["trial"], m["images"])),
+        sorted(_rows(folder / "verdicts.parquet"), key=lambda v: (v["trial"], v["images"])),
     )
 
 

@@ -14,7 +14,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.ledger.ledger import Ledger
+from sweeper.ledger.ledger import BROKEN, Ledger
 from sweeper.ledger.names import format_score, format_value
 from sweeper.sweep.board import COLOURS, MARK, Board, Row, kimg, noun, one_line, ranked
 
@@ -32,7 +32,7 @@ def answer_json(plan: Mapping[str, Any], ledger: Ledger, folder: Path) -> dict[s
     best, baselines = found(rows)
     states = Counter(row.state for row in rows)
     images, full = sum(row.step for row in rows), len(rows) * board.horizon
-    bad = [row for row in rows if row.state in ("diverged", "failed")]
+    bad = [row for row in rows if row.state in BROKEN]
     plain: dict[str, Any] = finite(
         {
             "schema": SCHEMA,
@@ -141,7 +141,7 @@ def took(board: Board) -> list[Text]:
         share = sum(row.step for row in rows) / full
         stopped = f"{states['stopped']} of {noun(len(rows), 'trial')} stopped early"
         lines.append(Text(f"{stopped}; the sweep took {share:.0%} of the images of full trials."))
-    for state in ("diverged", "failed"):
+    for state in BROKEN:
         if bad := [row for row in rows if row.state == state]:
             said = f"{len(bad)} {state}, the first ({bad[0].name}): {bad[0].reason}"
             lines.append(Text(said, COLOURS[state]))

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from sweeper.ledger.ledger import ENDED, Event, Ledger, Record, State
+from sweeper.ledger.ledger import BROKEN, ENDED, Event, Ledger, Record, State
 from sweeper.ledger.names import short_names
 
 COLOURS: dict[State, str] = {
@@ -19,10 +19,13 @@ COLOURS: dict[State, str] = {
     "completed": "green",
     "stopped": "dim",
     "diverged": "yellow",
+    "diagnosed": "magenta",
     "failed": "red",
 }
 MARK = "◆"
 """Stands beside a baseline everywhere."""
+WARNED = "!"
+"""Stands beside the state of a trial of which a diagnostic warns."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,14 @@ class Row:
     rate: float | None
     reason: str
     at: float
+    warned: str
+    warned_at: float
 
     @classmethod
     def of(cls, record: Record) -> Row:
         measured = record.measured
         values = tuple(e.value for e in measured if e.value is not None and math.isfinite(e.value))
+        warned_at, warned = newest_warning(measured)
         return cls(
             number=record.number,
             name=record.name,
@@ -61,6 +67,8 @@ class Row:
             rate=measured[-1].data.get("images_per_second") if measured else None,
             reason=one_line(record.reason or ""),
             at=record.events[-1].at if record.events else record.at,
+            warned=warned,
+            warned_at=warned_at,
         )
 
     @property
@@ -70,6 +78,23 @@ class Row:
     @property
     def label(self) -> str:
         return f"{self.name} {MARK}" if self.baseline is not None else self.name
+
+
+def newest_warning(measured: Sequence[Event]) -> tuple[float, str]:
+    """Since when, and of what, a diagnostic warns at the last measurement; of several, of the
+    latest."""
+    found = [(0.0, "")]
+    for verdict in measured[-1].verdicts if measured else ():
+        since = measured[-1].at
+        for event in reversed(measured):
+            if not any(
+                v["name"] == verdict["name"] and v["level"] == "warn" for v in event.verdicts
+            ):
+                break
+            since = event.at
+        if verdict["level"] == "warn":
+            found.append((since, one_line(f"{verdict['name']}: {verdict['says']}")))
+    return max(found)
 
 
 class Board:
@@ -185,9 +210,9 @@ class Board:
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """The trials that count for something, best first: a diverged one does not, whatever it
+    """The trials that count for something, best first: a broken one does not, whatever it
     scored."""
-    counted = [r for r in rows if r.score is not None and r.state not in ("diverged", "failed")]
+    counted = [r for r in rows if r.score is not None and r.state not in BROKEN]
     return sorted(counted, key=lambda row: (row.score, row.number))
 
 

@@ -53,8 +53,9 @@ class Tables:
         if time.monotonic() - self.written > REFRESH:
             self.write()
 
-    def write(self) -> None:
-        write_tables(self.ledger, self.plan.folder, self.plan.protocol_hash)
+    def write(self, *, closing: bool = False) -> None:
+        folder, protocol = self.plan.folder, self.plan.protocol_hash
+        write_tables(self.ledger, folder, protocol, closing=closing)
         self.written = time.monotonic()
 
 
@@ -82,7 +83,7 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
                 ledger.count(f"rejected: {law}", n)
             if sweep.complete:
                 prune(ledger, plan)
-            tables.write()
+            tables.write(closing=True)
             project(plan.space, ledger, plan.folder)
             undelivered = tracker.close(deadline=5.0 if caught() else 60.0)
         if sweep.exhausted:

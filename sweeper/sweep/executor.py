@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.config import Trial
-from sweeper.ledger.ledger import Event, Ledger, Record
+from sweeper.ledger.ledger import Event, Ledger, Record, failing
 from sweeper.space.use import Used
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
@@ -155,7 +155,8 @@ class Sweep:
         except ExhaustedError as error:
             self.exhausted = str(error)
             return None
-        return self.ledger.add_trial(params, trial.plain(), baseline)
+        warnings = [str(problem) for problem in trial.warnings()]
+        return self.ledger.add_trial(params, trial.plain(), baseline, warnings)
 
     def _measured(self, job: Job, report: dict[str, Any]) -> bool:
         record, step = self.ledger[job.number], report["images"]
@@ -164,10 +165,13 @@ class Sweep:
         data = {k: v for k, v in report.items() if k != "kind"}
         known = {event.step: event for event in record.measured}
         if step not in known:
-            go_on = self.rungs.judge(
-                job.number, step, report["best"], exempt=record.baseline is not None
+            go_on = not failing(data) and (
+                self.rungs.judge(
+                    job.number, step, report["best"], exempt=record.baseline is not None
+                )
+                or step >= self.plan.horizon
             )
-            decision = "continue" if go_on or step >= self.plan.horizon else "stop"
+            decision = "continue" if go_on else "stop"
             self._tell(
                 self.ledger.measured(job.number, job.attempt, step, report["score"], decision, data)
             )
@@ -179,7 +183,9 @@ class Sweep:
         if record.ended or not record.measured:
             return
         last = record.measured[-1]
-        if last.decision == "stop":
+        if verdict := failing(last.data):
+            self._end(record.number, "diagnosed", f"{verdict['name']}: {verdict['says']}")
+        elif last.decision == "stop":
             passed = sum(level <= last.step for level in self.plan.rungs)
             share = f"best {last.data['best']:.4g} is not among the best 1/{self.plan.factor}"
             self._end(

@@ -24,11 +24,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeper.ledger.ledger import Event, Ledger
+from sweeper.ledger.ledger import BROKEN, Event, Ledger
 from sweeper.ledger.names import format_score, format_value
 from sweeper.sweep.answer import SCHEMA, answer, answer_json, finite
 from sweeper.sweep.board import (
     COLOURS,
+    WARNED,
     Board,
     Row,
     duration,
@@ -250,7 +251,7 @@ def standing(board: Board, rows: Sequence[Row]) -> list[Column]:
     best = board.best()
     leader = best.number if best is not None else None
     names = [Text(row.label) for row in rows]
-    states = [Text(row.state, COLOURS[row.state]) for row in rows]
+    states = [state(row) for row in rows]
     rungs = [f"{board.passed(row.step)}/{len(board.stages)}" for row in rows]
     scores = [
         Text(format_score(row.score), "bold green" if row.number == leader else "") for row in rows
@@ -263,6 +264,12 @@ def standing(board: Board, rows: Sequence[Row]) -> list[Column]:
         Column(metric_title(board.metric), scores, rank=1, room=5),
         Column("curve", [curve(board, row) for row in rows], 5, CURVE, left=True, style="magenta"),
     ]
+
+
+def state(row: Row) -> Text:
+    """A trial's state, and a mark if a diagnostic warns of it."""
+    text = Text(row.state, COLOURS[row.state])
+    return text.append(f" {WARNED}", "bold yellow") if row.warned else text
 
 
 def settings(board: Board, rows: Sequence[Row]) -> list[Column]:
@@ -298,7 +305,8 @@ def curve(board: Board, row: Row) -> str:
 
 
 def footer(board: Board, rows: Sequence[Row], shown: Sequence[Row], width: int) -> Text:
-    """What the table leaves out, what the marks mean, and what went wrong last."""
+    """What the table leaves out, what the marks mean, and what went wrong, or was warned of,
+    last."""
     here, all_of = Counter(row.state for row in shown), Counter(row.state for row in rows)
     counts = [
         f"{all_of[state] - here[state]}{' more' if here[state] else ''} {state}"
@@ -310,11 +318,19 @@ def footer(board: Board, rows: Sequence[Row], shown: Sequence[Row], width: int) 
     marks = [f"{row.label} {one_line(row.baseline)}" for row in rows if row.baseline is not None]
     lines = [Text(", ".join(counts), "dim")] if counts else []
     lines += [flow([Text(mark, "dim") for mark in marks], width)] if marks else []
-    bad = max(
-        (r for r in rows if r.state in ("diverged", "failed")), key=lambda r: r.at, default=None
-    )
-    if bad is not None:
-        said = Text.assemble((f"{bad.name} {bad.state}: ", COLOURS[bad.state]), (bad.reason, "dim"))
+    news = [
+        (r.at, f"{r.name} {r.state}: ", COLOURS[r.state], r.reason)
+        for r in rows
+        if r.state in BROKEN
+    ]
+    news += [
+        (r.warned_at, f"{r.name} {WARNED} ", "bold yellow", r.warned)
+        for r in rows
+        if r.warned and r.state not in BROKEN
+    ]
+    if news:
+        _, who, colour, what = max(news)
+        said = Text.assemble((who, colour), (what, "dim"))
         said.truncate(width, overflow="ellipsis")
         lines.append(said)
     return Text("\n").join(lines)
@@ -339,7 +355,12 @@ class PlainLines:
 
     def observe(self, event: Event) -> None:
         if self.board.learn(event):
-            self._say(event.at, self.board[event.trial].name, self._words(event))
+            name = self.board[event.trial].name
+            self._say(event.at, name, self._words(event))
+            for verdict in self.board.ledger[event.trial].fresh(event):
+                if verdict["level"] == "warn":
+                    said = one_line(f"{verdict['name']}: {verdict['says']}")
+                    self._say(event.at, name, f"{_word('warning')}{self._at(event)}{said}")
 
     def close(self) -> None:
         """Say how far it came."""

@@ -80,6 +80,7 @@ class Plan:
     command: str
     filled: tuple[str, ...] = ()
     rejected: dict[str, int] = field(default_factory=dict)
+    warned: dict[str, int] = field(default_factory=dict)
     written: str = ""
     use: tuple[Used, ...] = ()
 
@@ -408,7 +409,8 @@ def describe_preset(preset: Source) -> list[str]:
 
 
 def check_draws(plan: Plan) -> dict[str, int]:
-    """Try many draws: how often each law was broken. Raises InputError when none of them fits."""
+    """Try many draws: how often each law was broken. What draws that fit are warned of is counted
+    in the plan. Raises InputError when none of them fits."""
     study, broken, misfits = (
         random_study(0),
         dict[str, int](),
@@ -423,8 +425,11 @@ def check_draws(plan: Plan) -> dict[str, int]:
     fitting = 0
     for _ in range(DRAWS):
         try:
-            plan.probe(plan.space.sample(study.ask()))
+            trial = plan.space.sample(study.ask())
+            plan.probe(trial)
             fitting += 1
+            for warning in trial.warnings():
+                plan.warned[warning.law] = plan.warned.get(warning.law, 0) + 1
         except Misfit as misfit:
             for problem in misfit.problems:
                 broken[problem.law] = broken.get(problem.law, 0) + 1

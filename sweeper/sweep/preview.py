@@ -36,6 +36,11 @@ def preview(plan: Plan) -> Iterator[str]:
     yield from (
         f"  {n:>3} times: {law}" for law, n in sorted(plan.rejected.items(), key=lambda kv: -kv[1])
     )
+    if plan.warned:
+        yield f"\nof {DRAWS} draws these are run with a warning"
+    yield from (
+        f"  {n:>3} times: {law}" for law, n in sorted(plan.warned.items(), key=lambda kv: -kv[1])
+    )
     yield "\nnothing was started"
 
 

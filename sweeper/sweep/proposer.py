@@ -150,9 +150,9 @@ class Recall:
 def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
     """A trial as Optuna is to see it.
 
-    Stopped trials are PRUNED with their intermediate values. Diverged ones are PRUNED and break a
-    constraint, which ranks them last: FAIL is ignored by TPE, and a made-up value would be learnt
-    from.
+    Stopped trials are PRUNED with their intermediate values. Those that diverged or failed a
+    diagnosis are PRUNED and break a constraint, which ranks them last: FAIL is ignored by TPE, and
+    a made-up value would be learnt from.
     """
     recall = Recall(record.params)
     space.walk(recall)
@@ -160,6 +160,7 @@ def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
         "completed": TrialState.COMPLETE,
         "stopped": TrialState.PRUNED,
         "diverged": TrialState.PRUNED,
+        "diagnosed": TrialState.PRUNED,
     }
     state = states.get(record.state, TrialState.RUNNING)
     trial = create_trial(
@@ -175,7 +176,8 @@ def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
         },
     )
     if record.ended:
-        trial.set_constraint("diverged", 1.0 if record.state == "diverged" else 0.0)
+        broken = record.state in ("diverged", "diagnosed")
+        trial.set_constraint("diverged", 1.0 if broken else 0.0)
     return trial
 
 

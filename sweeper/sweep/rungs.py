@@ -7,7 +7,7 @@ from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from sweeper.ledger.ledger import Event
+from sweeper.ledger.ledger import Event, failing
 
 
 def rungs_of(horizon: int, every: int, first: float, factor: int) -> tuple[int, ...]:
@@ -26,7 +26,8 @@ class Rungs:
     far goes on.
 
     A trial is judged at a rung by its best score when it first comes to it or beyond; a later score
-    never fills an earlier rung. Its state is a function of the events, so it is rebuilt by
+    never fills an earlier rung. One that fails a diagnosis is not judged, and nobody is judged
+    against it. Its state is a function of the events, so it is rebuilt by
     replaying them.
     """
 
@@ -51,7 +52,7 @@ class Rungs:
     def replay(self, events: Iterable[Event], exempt: frozenset[int]) -> None:
         """Enter what was measured before, in the order in which it was."""
         for event in events:
-            if event.kind == "measured":
+            if event.kind == "measured" and not failing(event.data):
                 self.judge(
                     event.trial, event.step, event.data["best"], exempt=event.trial in exempt
                 )

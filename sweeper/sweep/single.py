@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,17 @@ import torch
 from sweeper.catalog.families import walks
 from sweeper.config import Misfit, Trial
 from sweeper.game import Player, Streams, derive
-from sweeper.ledger.ledger import Ledger
+from sweeper.ledger.ledger import Ledger, failing
 from sweeper.registry import Entry, nearest, tags
 from sweeper.space.baselines import Baseline
 from sweeper.space.holes import holes
 from sweeper.space.source import InputError
 from sweeper.space.space import SearchSpace
 from sweeper.space.use import keep
+from sweeper.stream import Measurement
 from sweeper.sweep.plan import Progress, Settings, brought_before, new_name, prepare
 from sweeper.sweep.proposer import random_study
+from sweeper.trial import start
 from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.evaluate import labels_like, sheet
@@ -47,6 +49,9 @@ def single(
     round, of which there are so many ``steps``."""
     plan = prepare(Settings(file, data, overrides, out=out, use=use), progress)
     trial = chosen(plan.space, sample)
+    for warning in trial.warnings():
+        fields = {"schema": 1, "event": "warning", "says": str(warning)}
+        yield json.dumps(fields) if json_lines else f"warning: {warning}"
     if debug:
         yield from slowly(Training(trial, plan.cache, threads=plan.space.resources.cpu), steps)
         return
@@ -55,25 +60,44 @@ def single(
     keep(plan.use, folder)
     files = {"use": [used.stored for used in plan.use]} if plan.use else {}
     (folder / "trial.json").write_text(json.dumps(files | trial.plain(), indent=2))
+    measurements = train(trial, plan.cache, folder, threads=plan.space.resources.cpu)
+    told = as_json if json_lines else in_words
     try:
-        for m in train(trial, plan.cache, folder, threads=plan.space.resources.cpu):
-            if json_lines:
-                yield json.dumps(
-                    {"schema": 1, "event": "measured", "metric": plan.metric, **m.plain()}
-                )
-                continue
-            held = f"  held out {m.heldout:.4g}" if m.heldout is not None else ""
-            losses = "  ".join(f"{name} {value:.3g}" for name, value in m.losses.items())
-            score = f"{plan.metric} {m.score:.4g}  best {m.best:.4g}{held}"
-            yield f"{m.images / 1000:>8.1f} kimg  {score}  {losses}"
+        yield from told(measurements, plan.metric, folder)
     except Diverged as error:
-        yield (
-            json.dumps({"schema": 1, "event": "diverged", "reason": str(error)})
-            if json_lines
-            else f"diverged: {error}"
-        )
+        fields = {"schema": 1, "event": "diverged", "reason": str(error)}
+        yield json.dumps(fields) if json_lines else f"diverged: {error}"
     if not json_lines:
         yield f"samples and checkpoints are in {folder}"
+
+
+def as_json(measurements: Iterable[Measurement], metric: str, folder: Path) -> Iterator[str]:
+    """A JSON object a measurement, up to one that fails a diagnosis."""
+    for m in measurements:
+        yield json.dumps({"schema": 1, "event": "measured", "metric": metric, **m.plain()})
+        if failing(m.plain()):
+            return
+
+
+def in_words(measurements: Iterable[Measurement], metric: str, folder: Path) -> Iterator[str]:
+    """A line a measurement, and one for all that a diagnostic says and did not say at the one
+    before; up to one that fails a diagnosis."""
+    known: set[tuple[str, str]] | None = None
+    for m in measurements:
+        if known is None and (report := folder / "start.json").exists():
+            yield from start.lines(json.loads(report.read_text()))
+        held = f"  held out {m.heldout:.4g}" if m.heldout is not None else ""
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in m.losses.items())
+        score = f"{metric} {m.score:.4g}  best {m.best:.4g}{held}"
+        yield f"{m.images / 1000:>8.1f} kimg  {score}  {losses}"
+        for v in m.verdicts:
+            if (v.name, v.level) not in (known or set()):
+                advice = f" (try {v.advice})" if v.advice else ""
+                yield f"{v.level:>13}  {v.name}: {v.says}{advice}"
+        if failed := failing(m.plain()):
+            yield f"diagnosed: {failed['name']} ends the trial"
+            return
+        known = {(v.name, v.level) for v in m.verdicts}
 
 
 def slowly(training: Training, steps: int | None) -> Iterator[str]:

@@ -30,6 +30,7 @@ STATUS = {
     "completed": "FINISHED",
     "stopped": "FINISHED",
     "diverged": "FAILED",
+    "diagnosed": "FAILED",
     "failed": "FAILED",
 }
 ENVIRONMENT = {
@@ -304,6 +305,10 @@ def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: boo
         tags["sweeper.use"] = ", ".join(f"{u['name']} {u['sha256']}" for u in used)[:TAG_LENGTH]
     if record.baseline is not None:
         tags["sweeper.baseline"] = record.baseline
+    if record.warnings:
+        tags["sweeper.warnings"] = "\n".join(record.warnings)[:TAG_LENGTH]
+    if any(event.verdicts for event in record.measured):
+        tags["sweeper.diagnosis"] = _diagnosis(record.measured[-1])
     if record.reason:
         tags["sweeper.reason"] = record.reason[:TAG_LENGTH]
     return Run(
@@ -319,6 +324,13 @@ def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: boo
         document=("trial.json", record.config),
         sheets=_sheets(plan, folder, record),
     )
+
+
+def _diagnosis(event: Event) -> str:
+    """What the diagnostics say at a measurement. A tag cannot be taken away, so silence is a dash,
+    too."""
+    said = (f"{v['name']}, {v['level']}: {v['says']}" for v in event.verdicts)
+    return "\n".join(said)[:TAG_LENGTH] or "–"
 
 
 def of_sweep(plan: Mapping[str, Any], records: Sequence[Record], closing: bool) -> Run:
@@ -438,11 +450,25 @@ def _metrics(plan: Mapping[str, Any], record: Record) -> Iterator[Metric]:
             **{f"loss/{name}": loss for name, loss in event.data.get("losses", {}).items()},
             "perf/images_per_second": event.data.get("images_per_second"),
             "sweep/rung": sum(event.step >= end for end in ends),
+            **dict(_seen(event)),
         }
         for key, value in values.items():
             # MLflow writes an infinity as 1.8e308, which flattens every plot.
             if value is not None and math.isfinite(value):
                 yield Metric(key, float(value), _ms(event.at), event.step)
+
+
+def _seen(event: Event) -> Iterator[tuple[str, float | None]]:
+    """How varied the samples were, what was played, and what was seen of training, beside its
+    losses, in the last window."""
+    for name in ("distance", "deviation", "coverage"):
+        yield f"variety/{name}", (event.data.get("variety") or {}).get(name)
+    for name in ("d_steps", "g_steps"):
+        yield f"progress/{name}", event.data.get(name)
+    for window in event.data.get("windows", ())[-1:]:
+        for name, series in window["series"].items():
+            if "." not in name:
+                yield f"training/{name.replace(' ', '_')}", series["mean"]
 
 
 def _sheets(plan: Mapping[str, Any], folder: Path, record: Record) -> dict[int, tuple[Path, int]]:

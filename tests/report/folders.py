@@ -72,7 +72,9 @@ def write(
 
 
 def record(ledger: Ledger, spec: dict[str, Any]) -> None:
-    number = ledger.add_trial(spec["params"], spec.get("config", {}), spec["baseline"]).number
+    number = ledger.add_trial(
+        spec["params"], spec.get("config", {}), spec["baseline"], spec.get("warnings", ())
+    ).number
     if spec["state"] == "pending":
         return
     ledger.started(number)
@@ -84,6 +86,8 @@ def record(ledger: Ledger, spec: dict[str, Any]) -> None:
             "images_per_second": 320.0,
             "losses": {"generator.loss": 0.7},
         }
+        if i < len(spec.get("verdicts", ())):
+            data["verdicts"] = spec["verdicts"][i]
         if i == len(scores) - 1 and "heldout" in spec:
             data["heldout"] = spec["heldout"]
         ledger.measured(number, 1, 3200 * (i + 1), score, "continue", data)

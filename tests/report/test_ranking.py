@@ -73,6 +73,7 @@ def test_the_answer(usual: Path):
         "completed": 2,
         "stopped": 1,
         "diverged": 1,
+        "diagnosed": 0,
         "failed": 1,
         "running": 0,
         "pending": 0,

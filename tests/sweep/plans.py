@@ -85,7 +85,12 @@ def curve(job: Job, plan: Plan, fault: str) -> Iterator[dict[str, Any]]:
             "seconds": float(k),
             "images_per_second": 100.0,
             "heldout": best + 1 if images >= plan.horizon else None,
+            "verdicts": [verdict(fault)] if k >= 3 and fault in ("warn", "fail") else [],
         }
+
+
+def verdict(level: str) -> dict[str, str]:
+    return {"name": "d_loss_zero", "level": level, "says": "D has won", "advice": "a lower rate"}
 
 
 @dataclass
