@@ -94,7 +94,7 @@ def plane(data: str, centres: np.ndarray, deviation: float, protocol: str) -> St
             **{f"packing {m}": {"tricks": {"packing": {"m": m}}} for m in (2, 3, 4)},
         },
         seeds=20,
-        d_steps=3000,
+        d_steps=1500,
         samples=2500,
         coverage=lambda points, cache: mode_coverage(points, where, deviation),
     )
@@ -116,7 +116,7 @@ def stacked() -> Study:
     return Study(
         "stacked_digits",
         "stacked digits, 1,000 modes: DCGAN, 16 channels in G and D, batch norm in G, z ~ N(0, I) "
-        "of 64, Adam 1e-3 (0.5, 0.999), batch 64, 500 steps of D (published: 128,000 triples x "
+        "of 64, Adam 1e-3 (0.5, 0.999), batch 64, 300 steps of D (published: 128,000 triples x "
         "50 epochs), 10,000 samples, modes by a digit classifier for each colour",
         {
             "data": {"stacked_digits": {}},
@@ -135,7 +135,7 @@ def stacked() -> Study:
             "unrolled 5": {"tricks": unrolled},
         },
         seeds=8,
-        d_steps=500,
+        d_steps=300,
         samples=10_000,
         coverage=digits_of,
     )
@@ -146,7 +146,7 @@ def studies() -> dict[str, Study]:
     common = (
         "G and D of 3 layers of 128 (published: 4 of 400 and 3 maxout layers of 200), batch norm "
         "in G, z ~ N(0, I_2), Adam 1e-3 (published: 1e-4) with beta1 0.8, falling to 0 along a "
-        "cosine over the last 70 %, batch 100 scores, 3,000 steps of D (published: 400,000), 2,500 "
+        "cosine over the last 70 %, batch 100 scores, 1,500 steps of D (published: 400,000), 2,500 "
         "samples, a mode is found by one of them within 3 deviations"
     )
     found = [
