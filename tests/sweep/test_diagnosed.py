@@ -244,3 +244,19 @@ def test_a_single_trial_says_what_is_diagnosed_and_ends(tmp_path: Path) -> None:
     events = [json.loads(line) for line in told(json_lines=True)]
     assert [e["event"] for e in events] == ["measured", "measured"]
     assert [v["level"] for v in events[-1]["verdicts"] if v["name"] == "mode_collapse"] == ["fail"]
+
+
+def test_a_single_trial_says_what_it_starts_from_and_is_warned_of(tmp_path: Path) -> None:
+    def told(*more: str) -> list[str]:
+        file, overrides = SPACES / "ttur.yaml", (*SMALL, *more)
+        return list(
+            single(file, "digits", overrides, None, tmp_path, lambda *_: None, json_lines=False)
+        )
+
+    assert any(" kimg  fid" in line for line in told())
+    (first,) = tmp_path.glob("ttur-trial*")
+    lines = told(f"init_from.checkpoint={first}", "batch.accumulate=2")
+    at = next(i for i, line in enumerate(lines) if " kimg  fid" in line)
+    assert any(line.startswith("warning: batch") for line in lines[:at])
+    assert any(line.startswith(f"generator from {first}: ") for line in lines[:at])
+    assert len(list(tmp_path.glob("ttur-trial*/start.json"))) == 1
