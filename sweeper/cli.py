@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -181,8 +182,6 @@ def catalog(
     use: Use = None,
 ) -> None:
     """What a trial can be made of: every technique, or all about one."""
-    import json
-
     from sweeper.space import listing
     from sweeper.space.use import bring
 
@@ -205,8 +204,21 @@ def verify(
     ] = None,
     json_lines: Json = False,
     use: Use = None,
+    science: Annotated[
+        bool,
+        typer.Option(
+            "--science", help="Run the seeded studies instead, or those named: hours, resumable."
+        ),
+    ] = False,
+    out: Out = Path("results"),
 ) -> None:
     """Check the mathematics of the catalog: closed forms, and contracts of your own techniques."""
+    if science:
+        from sweeper.verify.science import conduct
+
+        for study in conduct(names or (), out.resolve(), announce(quiet=json_lines)):
+            typer.echo(json.dumps(study) if json_lines else study["table"])
+        return
     from sweeper.space.use import bring
     from sweeper.verify import run as suites
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -29,6 +30,8 @@ from sweeper.catalog.datasets.store import pack
 from sweeper.catalog.metrics.features import extractor
 from sweeper.catalog.metrics.mode_coverage import Coverage, counted, mode_coverage
 from sweeper.config import Trial
+from sweeper.registry import nearest
+from sweeper.space.source import InputError
 from sweeper.trial.loop import Diverged, Training
 
 Tree = dict[str, Any]
@@ -155,6 +158,24 @@ def studies() -> dict[str, Study]:
         stacked(),
     ]
     return {study.name: study for study in found}
+
+
+def conduct(names: Sequence[str], out: Path, say: Callable[[str], None]) -> Iterator[Tree]:
+    """Run some studies, or all, and keep their runs and their tables in ``reference`` under
+    ``out``. Yields the rows and the table of each. Raises InputError for a name that none has."""
+    known = studies()
+    for name in names:
+        if name not in known:
+            hint = f"; did you mean {close!r}?" if (close := nearest(name, known)) else ""
+            raise InputError([f"the studies are {', '.join(known)}, but got {name!r}{hint}"])
+    folder = out / "reference"
+    for name in names or known:
+        study = known[name]
+        records = run(study, folder, out / ".cache", say, workers=os.cpu_count() or 1)
+        rows = summary(study, records)
+        text = table(study, rows)
+        (folder / f"{name}.md").write_text(text)
+        yield {"study": name, "protocol": study.protocol, "rows": rows, "table": text}
 
 
 def run_one(name: str, arm: str, seed: int, cache: Path) -> Tree:
