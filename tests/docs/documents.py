@@ -53,7 +53,7 @@ def catalog_table() -> str:
     for registry in registries:
         links = []
         for name, entry in registry.items():
-            file = inspect.getsourcefile(entry.target)
+            file = inspect.getsourcefile(inspect.unwrap(entry.target))
             assert file is not None
             links.append(f"[`{name}`]({Path(file).relative_to(ROOT)})")
         lines.append(f"| {registry.family} | {', '.join(links)} |")

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.docs.documents import DOCUMENTS, ROOT, commands, read
+from tests.docs.documents import DOCUMENTS, ROOT, commands, marked, read
 from tests.docs.test_documents import ELSEWHERE
 
 SHORTER = {
@@ -40,6 +40,7 @@ def desk() -> Iterator[Path]:
     """A folder as the README's reader has it: the search spaces, and some photos."""
     folder = Path(tempfile.mkdtemp(prefix="swd-", dir="/tmp"))
     (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
+    (folder / "mine.py").write_text(marked(read("README.md"), "file: mine.py"))
     random = np.random.default_rng(0)
     for i in range(24):
         kind = folder / "photos" / ("dark", "light")[i % 2]
