@@ -66,7 +66,10 @@ class Rungs(Settings):
 
 
 class Budget(Settings):
-    """How far a trial may go, on which axis, and where it is judged on the way."""
+    """How far a trial may go, on which axis, and where it is judged on the way.
+
+    ``max`` holds unless the trial itself says ``horizon_kimg``, as one that was written down does.
+    """
 
     axis: Literal["kimg"] = "kimg"
     max: Annotated[float, Gt(0)] | None = None

@@ -244,7 +244,11 @@ def _laws(kind: str, laws: Sequence[Law], says: str) -> Iterator[str]:
         tag = law.tag.rpartition(".")[2]
         who = ", ".join(e.name for e in entries() if tag in tags(e.provides))
         said = [law.tag, says.format(who=who) if who else ""]
-        said += [f"{word} {term}" for word in ("when", "unless", "beside") if (term := getattr(law, word))]
+        said += [
+            f"{word} {term}"
+            for word in ("when", "unless", "beside")
+            if (term := getattr(law, word))
+        ]
         text = ", ".join(filter(None, said)) + (f": {law.why}" if law.why else "")
         yield from _paragraph(kind, text)
 

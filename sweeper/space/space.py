@@ -287,7 +287,8 @@ def _document(source: Source, problems: list[Problem]) -> Document | None:
 def _horizon(
     trial: dict[str, Any], document: Document | None, problems: list[Problem]
 ) -> dict[str, Any]:
-    """What follows from the budget: how far a trial goes, and an evaluation every ninth of it."""
+    """What follows from the budget: how far a trial goes, unless it says so itself, and an
+    evaluation every ninth of it."""
     if document is None:  # the budget's own problems are told of already
         return {"horizon_kimg": 1.0}
     horizon = trial.get("horizon_kimg", document.budget.max)
