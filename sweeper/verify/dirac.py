@@ -118,15 +118,20 @@ def r1_converges_under_the_other_loss() -> Iterator[Claim]:
     yield from row("r1_penalty, γ = 0.3, non-saturating")
 
 
-FLOOR = {"both at once": (1.4e-2, 1e-2), "in turn": (1.26e-2, 0.8e-2)}
-"""Where instance noise ends in the authors' own program: the mean distance over the last 250 of
-500 rounds, and three deviations of that from seed to seed, measured with 400 seeds. Their table
-has 1.9e-2 and 1.2e-2, after the last round of a single run."""
+FLOOR = {
+    "both at once": (1.4e-2, 1e-2),
+    "in turn": (1.26e-2, 0.8e-2),
+    "five of D to one of G": (0.92e-2, 0.4e-2),
+}
+"""Where instance noise ends in the authors' own program, batches of 1000: the mean distance over
+the last 250 of 500 rounds, and three deviations of that from seed to seed or more, measured with
+400 seeds (40 for the last). Their table, of the last round of one run each, has 1.9e-2, 1.2e-2 and
+4.5e-3; of such rounds nine in ten lie within 0.5 to 2.8e-2, 0.3 to 2.5e-2 and 0.2 to 1.8e-2."""
 
 
-def noise_of(how: str) -> Iterator[Claim]:
+def noise_of(how: str, seed: int = 0) -> Iterator[Claim]:
     noise = {"instance_noise": {"sigma": 0.7, "decay": "constant"}}
-    game = Game(small(schedule=COLUMNS[how], tricks=noise, batch={"size": 1000}))
+    game = Game(small(schedule=COLUMNS[how], tricks=noise, batch={"size": 1000}, seed=seed))
     game.play(ROUNDS // 2)
     last = [game.play().radius for _ in range(ROUNDS // 2)]
     expected, within = FLOOR[how]
@@ -142,6 +147,11 @@ def noise_converges_at_once() -> Iterator[Claim]:
 @check("instance_noise")
 def noise_converges_in_turn() -> Iterator[Claim]:
     yield from noise_of("in turn")
+
+
+@check("instance_noise")
+def noise_converges_with_more_steps_of_d() -> Iterator[Claim]:
+    yield from noise_of("five of D to one of G")
 
 
 def pace(rounds: int = 50, **changes: Any) -> float:

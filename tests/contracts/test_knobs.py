@@ -32,6 +32,11 @@ MATTERS_WITH: dict[str, Tree] = {
 """Knobs that say how another one acts, and a value at which that one does: of any technique, or of
 the one that is named."""
 
+MATTERS_BESIDE: dict[str, Tree] = {
+    "simultaneous_update.shared_forward": {"tricks": {"instance_noise": {}}},
+}
+"""Knobs that act where something else is in the trial, and what."""
+
 
 @dataclass(frozen=True)
 class Knob:
@@ -60,7 +65,7 @@ class Knob:
         for name in (self.name, f"{self.case.entry.name}.{self.name}"):
             node |= MATTERS_WITH.get(name, {})
         node[self.name] = value
-        return Trial.read(tree)
+        return Trial.read(tree | MATTERS_BESIDE.get(f"{self.case.entry.name}.{self.name}", {}))
 
 
 KNOBS = [

@@ -14,6 +14,7 @@ import torch
 from sweeper.catalog.families import regularizers
 from sweeper.trial.gan import Term
 from sweeper.trial.step import play_round
+from sweeper.verify.dirac import FLOOR, noise_of
 from tests.formulas.games import Linear, Point, draw, game, progress
 
 
@@ -65,3 +66,13 @@ def test_near_equilibrium_the_rate_is_that_of_the_linearised_game() -> None:
     measured = (far[-1] / far[-201]) ** (1 / 200)
     assert slowest < 1
     assert measured == pytest.approx(slowest, abs=0.002)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FLOOR)
+def test_instance_noise_ends_where_the_authors_program_does(how: str) -> None:
+    claims = [claim for seed in range(20) for claim in noise_of(how, seed)]
+    expected, within = FLOOR[how]
+    mean = math.fsum(claim.measured for claim in claims) / len(claims)
+    assert [claim for claim in claims if not claim.ok] == []
+    assert mean == pytest.approx(expected, abs=within / 3)
