@@ -106,10 +106,11 @@ def freeze(network: nn.Module, patterns: str, player: Player) -> None:
 
 
 def probe(trial: Trial, shape: Sequence[int], classes: int = 0) -> None:
-    """See whether a trial's networks can be built for examples of a shape, at no cost. Raises
-    Misfit."""
+    """See whether a trial's networks can be built for examples of a shape, and started from what
+    they are to start from, at no cost. Raises Misfit."""
     with torch.device("meta"):
-        build(trial, shape, classes)
+        pair = build(trial, shape, classes)
+    start(pair, trial.init_from)
 
 
 def composed(trial: Trial) -> Tricks:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
-from sweeper.config import Pick, Trial
+from sweeper.config import Pick, Start, Trial
 from sweeper.game import Batch, Player, Progress, Streams
 from sweeper.registry import tags
 from sweeper.stream import Measurement, Stream, Verdict
 from sweeper.trial.assemble import assemble
 from sweeper.trial.checkpoint import Checkpoints
-from sweeper.trial.device import ready
+from sweeper.trial.device import choose_device, ready
 from sweeper.trial.evaluate import Evaluator, sheet
 from sweeper.trial.step import play_round
 from sweeper.trial.watch import Watch, layers
@@ -48,10 +48,17 @@ def open_store(
 
 
 class Training:
-    """One trial under way. Its state is complete: continuing from it is the same as never having
-    stopped."""
+    """One trial under way. Its state is complete: continuing from it, ``saved``, is the same as
+    never having stopped, and needs no checkpoint that the trial once started from."""
 
-    def __init__(self, trial: Trial, cache: Path, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        cache: Path,
+        *,
+        threads: int = 1,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
         self.trial, self.device = trial, ready(trial.seed, threads)
         self.store = open_store(trial.data, cache)
         self.evaluator = Evaluator(trial, self.store, cache, self.device)
@@ -60,12 +67,15 @@ class Training:
         self.progress = Progress(
             Streams(trial.seed, self.device), horizon=round(trial.horizon_kimg * 1000)
         )
-        self.gan = assemble(trial, self._peek(), self.progress, self.store.meta.classes)
+        begun = trial if saved is None else trial.model_copy(update={"init_from": Start()})
+        self.gan = assemble(begun, self._peek(), self.progress, self.store.meta.classes)
         self.watch = Watch()
         self.measurements: list[Measurement] = []
         self.best_generator: dict[str, Tensor] = {}
         self.seconds = 0.0
         self._losses: dict[str, Tensor] = {}
+        if saved is not None:
+            self.load_state_dict(saved)
 
     def _peek(self) -> Batch:
         return batch_of(self.store, self.order(0, self.trial.batch.size), self.device)
@@ -201,12 +211,12 @@ def train(
     was taken of a checkpoint that it starts from is in ``start.json`` there. Raises Diverged, and
     ValueError for data that cannot be read.
     """
-    training = Training(trial, cache, threads=threads)
+    checkpoints = Checkpoints(folder / "checkpoints") if folder else None
+    saved = checkpoints.load(choose_device()) if checkpoints else None
+    training = Training(trial, cache, threads=threads, saved=saved)
     if folder and training.gan.report:
         (folder / "start.json").write_text(json.dumps(dict(training.gan.report), indent=2))
-    checkpoints = Checkpoints(folder / "checkpoints") if folder else None
-    if checkpoints and (state := checkpoints.load(training.device)):
-        training.load_state_dict(state)
+    if saved is not None:
         yield training.measurements[-1]
     while not training.finished:
         measured = training.advance()

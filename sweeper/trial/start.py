@@ -30,7 +30,9 @@ def start(pair: Pair, how: Start) -> dict[str, Any]:
         shared = own.keys() & found.keys()
         misshapen = {name for name in shared if own[name].shape != found[name].shape}
         taken = shared - misshapen
-        pair.of(player).load_state_dict({name: found[name] for name in taken}, strict=False)
+        with torch.no_grad():
+            for name in taken:
+                own[name].copy_(found[name])
         report[str(player)] = {
             "taken": sorted(taken),
             "missing": sorted(own.keys() - found.keys()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import torch
 
 from sweeper.config import Misfit, Trial
 from sweeper.game import Player
+from sweeper.trial.assemble import probe
 from sweeper.trial.checkpoint import Checkpoints
-from sweeper.trial.loop import Training
+from sweeper.trial.loop import Training, train
 from sweeper.trial.start import lines
 
 Tiny = Callable[..., dict[str, Any]]
@@ -113,3 +116,30 @@ def test_freezing_nothing_that_is_there_is_refused(tiny: Tiny, cache: Path) -> N
 def test_a_way_to_match_needs_something_to_match(tiny: Tiny) -> None:
     with pytest.raises(Misfit, match="there is none"):
         Trial.read(tiny(init_from={"match": "some"}))
+
+
+def test_a_trial_that_was_begun_needs_its_starting_point_no_more(
+    trained: tuple[Path, Training], tiny: Tiny, cache: Path, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    trial, own = Trial.read(tiny(init_from={"checkpoint": str(folder)})), tmp_path / "own"
+    own.mkdir()
+    first = next(stream := train(trial, cache, own))
+    stream.close()
+    assert json.loads((own / "start.json").read_text())["generator"]["taken"]
+    shutil.rmtree(folder)
+    again = list(train(trial, cache, own))
+    assert again[0].images == first.images
+    assert again[-1].images == 48
+
+
+def test_a_starting_point_is_looked_at_before_anything_starts(
+    trained: tuple[Path, Training], tiny: Tiny, tmp_path: Path
+) -> None:
+    folder, _ = trained
+    probe(Trial.read(tiny(init_from={"checkpoint": str(folder)})), (1, 8, 8))
+    wide = {"dcgan": {"channels": 5}}
+    with pytest.raises(Misfit, match="misshapen"):
+        probe(Trial.read(tiny(architecture=wide, init_from={"checkpoint": str(folder)})), (1, 8, 8))
+    with pytest.raises(Misfit, match="not a file of weights"):
+        probe(Trial.read(tiny(init_from={"checkpoint": str(tmp_path / "gone.pt")})), (1, 8, 8))
