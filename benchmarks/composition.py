@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """What composing techniques costs: the trainer's loop beside a DCGAN loop written by hand.
 
 Both train the same networks with the same optimizers, from the same weights, on the same examples

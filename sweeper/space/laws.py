@@ -12,6 +12,7 @@ from sweeper.space.holes import Choice, Float, Int, Maybe, Ratio, branches, hole
 
 FIXED = {
     "data": "all trials of a sweep train on the same data",
+    "diagnostics": "all trials of a sweep are watched alike",
     "evaluation": "all trials of a sweep are measured alike",
     "horizon_kimg": "how far trials go is decided by the budget and its rungs",
     "seed": "the seeds of trials follow from search.seed",

@@ -22,7 +22,8 @@ ELSEWHERE = {
     ".venv/bin/pip install --require-hashes -r requirements.lock": INSTALLING,
     ".venv/bin/pip install --no-deps --no-build-isolation -e .": INSTALLING,
     ".venv/bin/pre-commit install": "test_the_hooks_are_valid; it would write into this checkout",
-    ".venv/bin/python -m pytest tests -k score_drift": "test_contributing.py, in a copy",
+    ".venv/bin/python -m pytest tests/contracts -k score_drift": "test_contributing.py, in a copy",
+    ".venv/bin/sweeper verify score_drift": "test_contributing.py, in a copy",
 }
 """Commands that are not run as they stand, and how they are covered."""
 

@@ -35,7 +35,7 @@ def test_with_nothing_set_everything_is_at_its_plainest(space):
         "regularizers.r1_penalty": False,
     }
     assert plain["loss"] == {"non_saturating": {}}
-    assert plain["tricks"] == {"ema": {"half_life_kimg": 1.0}}
+    assert plain["tricks"] == {"ema": {"half_life_kimg": 1.0, "warmup": 0.0}}
 
 
 @pytest.mark.parametrize(

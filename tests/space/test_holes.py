@@ -59,7 +59,8 @@ trial:
         loaded.sample(ask)
         expected = {"loss", "tricks.ema"}
         expected |= {"loss.hinge.margin"} if ask.params["loss"] == "hinge" else set()
-        expected |= {"tricks.ema.half_life_kimg"} if ask.params["tricks.ema"] else set()
+        ema = {"tricks.ema.half_life_kimg", "tricks.ema.warmup"}
+        expected |= ema if ask.params["tricks.ema"] else set()
         assert ask.params.keys() == expected
 
 
@@ -176,6 +177,7 @@ trial:
         "loss": "hinge",
         "tricks.ema": False,
         "tricks.ema.half_life_kimg": 10.0,
+        "tricks.ema.warmup": 0.0,
         "schedule.alternating_update.d_steps": 2,
     }
 

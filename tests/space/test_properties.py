@@ -65,7 +65,7 @@ def places(draw: st.DrawFn, slot: Slot) -> Any:
 def spaces(draw: st.DrawFn) -> dict[str, Any]:
     trial: dict[str, Any] = {"data": "digits", "batch": {"size": draw(holes(Options((8, 16))))}}
     for path, slot in slots().items():
-        if slot.registry is not of.datasets:
+        if slot.registry not in (of.datasets, of.diagnostics):
             node = trial
             for key in path[1:-1]:
                 node = node.setdefault(str(key), {})
