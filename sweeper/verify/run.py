@@ -76,19 +76,19 @@ class Suite:
 
 def suite(names: Sequence[str] = ()) -> Suite:
     """The checks of some techniques, or of all. Raises InputError for a name that is not known."""
-    wanted = list(dict.fromkeys(name for each in names for name in meant(each))) if names else []
-    known = {entry.name: entry for entry in entries()}
+    wanted = list(dict.fromkeys(map(known, names)))
+    techniques = {entry.name: entry for entry in entries()}
     shared: dict[Check, list[str]] = {}
     for technique, checks in CHECKS.items():
         for each in checks:
             shared.setdefault(each, []).append(technique)
-    chosen = wanted or sorted(known.keys() | CHECKS.keys())
+    chosen = wanted or sorted(techniques.keys() | CHECKS.keys())
     tasks = dict[Task, None]()
     for name in chosen:
         for each in CHECKS.get(name, []):
             of = tuple(shared[each])
             tasks[Task(of, CHECKS[of[0]].index(each))] = None
-        if name in known and (name not in CHECKS or not known[name].shipped):
+        if name in techniques and (name not in CHECKS or not techniques[name].shipped):
             for case in cases():
                 if case.entry.name == name:
                     tasks[Task((name,), place=str(case))] = None
@@ -96,19 +96,12 @@ def suite(names: Sequence[str] = ()) -> Suite:
     return Suite(tuple(tasks), tuple(name for name in chosen if name not in checked))
 
 
-def meant(name: str) -> list[str]:
-    """The techniques whose checks decide of a name, which may be an alias. Raises InputError."""
-    if name in CHECKS:
-        return [name]
-    known = found(name)
-    if isinstance(known[0], Alias):
-        steps = {path.split(".")[-2] for path in ALIASES[name].paths if path.count(".") > 1}
-        techniques = sorted(steps & {entry.name for entry in entries()})
-        if not techniques:
-            where = ", ".join(ALIASES[name].paths)
-            raise InputError([f"{name} is {where}, which has no checks of its own"])
-        return techniques
-    return [name]
+def known(name: str) -> str:
+    """A name that has checks or is a technique. Raises InputError for any other."""
+    if name not in CHECKS and isinstance(found(name)[0], Alias):
+        where = ", ".join(ALIASES[name].paths)
+        raise InputError([f"{name} is {where}, which has no checks of its own"])
+    return name
 
 
 def verify(plan: Suite, use: Sequence[Used] = ()) -> Iterator[Finding]:

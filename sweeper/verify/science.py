@@ -153,7 +153,7 @@ def studies() -> dict[str, Study]:
         "them within 3 deviations"
     )
     ring = plane("ring", Ring().centres, 0.01, 2000, f"ring of 8, deviation 0.01: {common}")
-    grid = plane("grid", Grid().centres, 0.05, 2000, f"grid of 25, deviation 0.05: {common}")
+    grid = plane("grid", Grid().centres, 0.05, 1000, f"grid of 25, deviation 0.05: {common}")
     return {study.name: study for study in (ring, grid, stacked())}
 
 
