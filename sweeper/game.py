@@ -50,7 +50,7 @@ class Batch:
 
     def showing(self, image: Tensor) -> Batch:
         """The same examples with other images."""
-        return replace(self, image=image)
+        return Batch(image, self.label, self.source, self.mask, self.target)
 
     def parts(self, n: int) -> list[Batch]:
         """The examples in ``n`` equal parts, in order."""

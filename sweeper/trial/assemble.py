@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -27,7 +26,7 @@ from sweeper.game import (
     Tricks,
     derive,
 )
-from sweeper.trial.gan import Gan, Term
+from sweeper.trial.gan import Gan, Term, as_it_is
 from sweeper.trial.start import start
 
 STAGE_OF_TERMS = 5
@@ -166,9 +165,7 @@ def assemble(trial: Trial, example: Batch, progress: Progress, classes: int = 0)
         accumulate=trial.batch.accumulate,
         mixed=trial.batch.mixed,
         pretraining=trial.schedule["pretraining"],
-        autocast=partial(reduced, device.type)
-        if trial.precision == "bfloat16"
-        else lambda on: nullcontext(),
+        autocast=partial(reduced, device.type) if trial.precision == "bfloat16" else as_it_is,
         report=report,
     )
 

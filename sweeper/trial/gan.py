@@ -15,6 +15,13 @@ from torch import Tensor, nn, optim
 
 from sweeper.game import Loss, Move, Pair, Player, Prior, Progress, Schedule, Tricks, Turn
 
+PLAIN = nullcontext()
+
+
+def as_it_is(on: bool) -> AbstractContextManager[object]:
+    """Everything in float32, and nothing to switch."""
+    return PLAIN
+
 
 @dataclass(frozen=True)
 class Term:
@@ -53,7 +60,7 @@ class Gan:
     accumulate: int = 1
     mixed: bool = False
     pretraining: int = 0
-    autocast: Callable[[bool], AbstractContextManager[object]] = lambda on: nullcontext()
+    autocast: Callable[[bool], AbstractContextManager[object]] = as_it_is
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, player: Player) -> list[nn.Module]:

@@ -78,7 +78,8 @@ class Round:
                 if weights is None
                 else functional_call(discriminator, dict(weights), (seen,))
             )
-            return output._replace(scores=full(output.scores))
+            exact = output.scores.dtype is not torch.bfloat16
+            return output if exact else output._replace(scores=output.scores.float())
 
         return score
 
@@ -120,7 +121,8 @@ class Round:
         if key not in self.zs:
             n = sum(map(len, self.real(k)))
             z = self.gan.prior(n, self.progress.random["latents"])
-            self.zs[key] = self.gan.tricks.latents(z, self.progress).chunk(self.gan.accumulate)
+            z, parts = self.gan.tricks.latents(z, self.progress), self.gan.accumulate
+            self.zs[key] = (z,) if parts == 1 else z.chunk(parts)
         return self.zs[key]
 
     def fake(self, player: Player, pair: str, part: int, *, attached: bool) -> Batch:

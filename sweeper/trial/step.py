@@ -32,8 +32,9 @@ LOSSES = {Player.D: discriminator_loss, Player.G: generator_loss}
 
 def penalties(gan: Gan, turn: Turn) -> Terms:
     """The regularizers that are due, in full precision: gradients of gradients need it."""
+    due = [term for term in gan.terms if term.due(turn)]
     with gan.autocast(False):
-        return {term.name: full(term(turn)) for term in gan.terms if term.due(turn)}
+        return {term.name: full(term(turn)) for term in due}
 
 
 def play_round(

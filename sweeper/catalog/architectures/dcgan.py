@@ -112,10 +112,11 @@ class Discriminator(nn.Module):
 
     def forward(self, batch: Batch) -> Output:
         context = Context(label=batch.label)
-        h = self.after[0](leaky_relu(self.first(batch.image), 0.2))
+        after = iter(self.after)
+        h = next(after)(leaky_relu(self.first(batch.image), 0.2))
         features = [h]
-        for down, norm, after in zip(self.downs, self.norms, self.after[1:], strict=True):
-            h = after(leaky_relu(norm(down(h), context), 0.2))
+        for down, norm in zip(self.downs, self.norms, strict=True):
+            h = next(after)(leaky_relu(norm(down(h), context), 0.2))
             features.append(h)
         h = self.summary(h)
         classes = None if self.classes is None else self.classes(h).flatten(1)

@@ -76,6 +76,7 @@ class Store:
             raise ValueError(
                 f"packed data has a meta.json that describes it, but {self.path}: {error!r}"
             ) from error
+        self._fits, self._name = self.bytes <= FITS_IN_MEMORY, str(self.path)
 
     def __len__(self) -> int:
         return self.meta.length
@@ -96,13 +97,13 @@ class Store:
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """Raw examples by index, in that order: (n, *shape)."""
-        if self.bytes <= FITS_IN_MEMORY:
+        if self._fits:
             return self.all()[indices]
         return self._read(indices.tolist())
 
     def all(self) -> Tensor:
         """Every raw example as one tensor, kept for the life of the process."""
-        key = (os.getpid(), str(self.path))
+        key = (os.getpid(), self._name)
         if key not in _in_memory:
             _in_memory[key] = self._read(range(len(self)))
         return _in_memory[key]
