@@ -33,7 +33,7 @@ lint: $(STAMP) ## Check format, style, types and the direction of imports
 
 lock: $(STAMP) ## Resolve the newest dependencies into requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+	  --no-annotate --no-header --group dev pyproject.toml -o requirements.lock
 
 # Every distribution in .venv is named, with its hash, in the two locks. uv itself stands in a lock of its own, because
 # it has to be there before it can install the other, and in both lists, because sync removes what is in neither.
