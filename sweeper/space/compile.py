@@ -346,7 +346,7 @@ def recommended(field: FieldInfo) -> dict[str, Any] | None:
 def labelled(options: list[Any], written: list[Any]) -> tuple[Any, ...]:
     """The names of options: scalars are their own, techniques have theirs, all else is its JSON."""
     names = [
-        next(iter(option)) if isinstance(option, dict) and len(option) == 1 else option
+        " + ".join(map(str, option)) or None if isinstance(option, dict) else option
         for option in options
     ]
     plain = all(isinstance(name, bool | int | float | str | None) for name in names)

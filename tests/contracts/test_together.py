@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ import torch
 from sweeper.config import Trial
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import Training
+from sweeper.verify.contracts import tiny
 from tests.contracts.cases import CASES
 from tests.contracts.pairs import STEP, Feature, covering_array, together, trial_of
 from tests.contracts.same import differences, leaves_the_other_alone
@@ -24,19 +24,7 @@ KNOWN = sorted(
         if case.place.path in STEP
     }
 )
-BASE: dict[str, Any] = {
-    "data": {"digits": {}},
-    "architecture": {"dcgan": {"channels": 2}},
-    "prior": {"gaussian_latent": {"size": 4}},
-    "generator": {"normalization": "batch_norm", "optimizer": "adam"},
-    "discriminator": {"normalization": "none", "optimizer": "adam"},
-    "loss": "non_saturating",
-    "schedule": "alternating_update",
-    "batch": {"size": 8},
-    "horizon_kimg": 0.032,
-    "evaluation": {"features": "random", "samples": 8, "every_kimg": 0.016},
-    "diagnostics": [],
-}
+BASE = tiny(horizon_kimg=0.032, diagnostics=[])
 ROWS = list(covering_array(KNOWN, BASE, seed=0))
 """Built anew whenever a technique is added: nobody has to remember to."""
 
