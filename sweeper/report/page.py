@@ -95,6 +95,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "sentences": sentences(sweep),
         "live": found.counts["running"] + found.counts["pending"],
         "compared": _side_by_side(compared, found.baseline, names),
+        "held": [any(value_of(t, name) is not None for t in compared) for name in names],
         "rows": _rows(sweep, names),
         "names": names,
         "marks": MARKS,
