@@ -20,6 +20,9 @@ class Player(StrEnum):
     D = "discriminator"
     G = "generator"
 
+    # An Enum's own hash runs in Python, and the step looks up players all the time.
+    __hash__ = str.__hash__
+
 
 Move = frozenset[Player]
 """Players whose gradients are all taken before any of them steps."""

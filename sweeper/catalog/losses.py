@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Literal
 
+import torch
 from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
@@ -46,7 +47,7 @@ class NonSaturating(Minimax):
     """
 
     def generator(self, scores: Scores) -> Tensor:
-        return softplus(-scores.fake).mean()
+        return bce(scores.fake, torch.ones_like(scores.fake))
 
 
 @losses.register(paper="mao2017", provides={"targets"})

@@ -63,7 +63,7 @@ def play(gan: Gan, move: Move, this: Round) -> Terms:
 def differentiate(gan: Gan, player: Player, this: Round, *, watched: bool = True) -> Terms:
     """The gradients of one player's loss, over all its opponents and all parts of the batch.
     Returns what was seen on the way."""
-    gan.optimizers[player].zero_grad()
+    gan.forget_gradients(player)
     seen = list[Terms]()
     for part in range(gan.accumulate):
         with untouched(*gan.of(Player.D)) if player is Player.G else nullcontext():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ WINDOW = 100
 AT_MOST = 4
 """Windows a measurement holds; more are merged by pairs."""
 DECAY = 0.98
-SAMPLED = 4
+SAMPLED = 8
 """Of so many moves of a player one is looked at more closely than its loss."""
 
 
@@ -60,7 +59,7 @@ def gradient_norm(gan: Gan, player: Player, progress: Progress) -> dict[str, Ten
     if not sampled(player, progress):
         return {}
     norms = torch._foreach_norm([p.grad for p in gan.parameters(player) if p.grad is not None])
-    return {f"{player} gradient": torch.stack(norms).norm()}
+    return {f"{player} gradient": torch.linalg.vector_norm(torch.stack(norms))}
 
 
 def mean_of(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -164,20 +163,21 @@ class Watch:
 
 def summed(values: Sequence[float], average: float, before: float | None) -> Series:
     """One quantity over one window, given its value before the window."""
-    ordered = sorted(values)
-    middle = statistics.median(ordered)
-    spread = statistics.median(abs(v - middle) for v in values)
-    known = [before, *values] if before is not None else list(values)
+    seen = np.asarray(values)
+    ordered = np.sort(seen)
+    middle = np.median(ordered)
+    spread = np.median(abs(seen - middle))
+    known = seen if before is None else np.concatenate([[before], seen])
     return Series(
         len(values),
-        rounded(statistics.fmean(values)),
-        rounded(statistics.pstdev(values)),
+        rounded(seen.mean()),
+        rounded(seen.std()),
         rounded(ordered[0]),
         rounded(ordered[len(ordered) * 9 // 10]),
         rounded(ordered[-1]),
         rounded(average),
-        sum(abs(v - middle) > 6 * spread for v in values) if spread else 0,
-        sum(a * b < 0 for a, b in pairwise(known)),
+        int((abs(seen - middle) > 6 * spread).sum()) if spread else 0,
+        int((known[:-1] * known[1:] < 0).sum()),
     )
 
 
