@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic_core import PydanticCustomError
 
@@ -90,6 +90,27 @@ class Resources(Settings):
     gpu: Share = "auto"
 
 
+class Retries(Settings):
+    """How often a trial is begun again from its newest checkpoint, by what ended it: it raised, its
+    worker died, memory ran out, or it came to no measurement in time."""
+
+    exception: Annotated[int, Ge(0)] = 0
+    worker: Annotated[int, Ge(0)] = 3
+    oom: Annotated[int, Ge(0)] = 1
+    timeout: Annotated[int, Ge(0)] = 0
+
+
+class Limits(Settings):
+    """Where a sweep stops before all its trials have ended: after so many hours of a run, or GPU
+    hours in all, or when so large a share of its trials has failed; and how many minutes a trial
+    may take from one measurement to the next."""
+
+    wall_hours: Annotated[float, Gt(0)] | None = None
+    gpu_hours: Annotated[float, Gt(0)] | None = None
+    failed_share: Annotated[float, Ge(0), Le(1)] | None = None
+    trial_minutes: Annotated[float, Gt(0)] | None = None
+
+
 class Document(Settings):
     """A search space: a trial with holes in it, and how to search it.
 
@@ -107,3 +128,5 @@ class Document(Settings):
     budget: Budget = Budget()
     objective: Objective = Objective()
     resources: Resources = Resources()
+    retries: Retries = Retries()
+    limits: Limits = Limits()

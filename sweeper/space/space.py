@@ -18,7 +18,7 @@ from sweeper.space import laws
 from sweeper.space.baselines import Baseline, Drawn
 from sweeper.space.compile import Compiler
 from sweeper.space.constraints import Constraint
-from sweeper.space.document import Budget, Document, Objective, Resources, Search
+from sweeper.space.document import Budget, Document, Limits, Objective, Resources, Retries, Search
 from sweeper.space.holes import Suggester, fill, holes, settle
 from sweeper.space.merge import merge, put
 from sweeper.space.source import Fault, InputError, Mark, Source, parse_value, read
@@ -42,6 +42,8 @@ class SearchSpace:
     budget: Budget
     objective: Objective
     resources: Resources
+    retries: Retries
+    limits: Limits
     source: Source
 
     @property
@@ -260,6 +262,8 @@ def _compile(source: Source) -> SearchSpace:
         document.budget,
         document.objective,
         document.resources,
+        document.retries,
+        document.limits,
         source,
     )
     _refuse(source, _unfit(space))

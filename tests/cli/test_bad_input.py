@@ -92,7 +92,7 @@ SETTINGS = {
         "accumulate, mixed\n"
         "  did you mean size?\n"
         "--set serch.trials=2: serch: there is no key 'serch' here; known: name, extends, use, "
-        "trial, constraints, baselines, search, budget, objective, resources\n"
+        "trial, constraints, baselines, search, budget, objective, resources, retries, limits\n"
         "  did you mean search?",
     ),
     "--set of a bad value": (

@@ -1,0 +1,84 @@
+"""What bounds a sweep besides its trials: time, cost, failures, and how long a trial may be
+silent."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from sweeper.ledger.ledger import Ledger, Record
+from sweeper.space.document import Limits
+from sweeper.sweep.failures import share
+
+HOUR = 3600.0
+
+
+@dataclass
+class Spent:
+    """What a sweep has taken, by a clock that nobody sets: the time of this run, and the GPU time
+    of all of them, where earlier ones count with what their measurements took."""
+
+    gpu: float
+    ledger: Ledger
+    began: float = field(default_factory=time.monotonic)
+    busy: float = 0.0
+    since: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.busy = sum(r.seconds * share(self.gpu, r) for r in self.ledger.records)
+
+    def start(self, record: Record) -> None:
+        """A worker takes up a trial."""
+        self.since[record.number] = (time.monotonic(), share(self.gpu, record))
+
+    def end(self, number: int) -> None:
+        """A worker has let go of a trial."""
+        began, part = self.since.pop(number, (0.0, 0.0))
+        self.busy += (time.monotonic() - began) * part
+
+    @property
+    def hours(self) -> float:
+        return (time.monotonic() - self.began) / HOUR
+
+    @property
+    def gpu_hours(self) -> float:
+        now = time.monotonic()
+        under_way = sum((now - began) * part for began, part in list(self.since.values()))
+        return (self.busy + under_way) / HOUR
+
+
+def reached(limits: Limits, spent: Spent, trials: int) -> str | None:
+    """The limit that a sweep of so many ``trials`` has come to, as a line, or None."""
+    if limits.wall_hours is not None and spent.hours >= limits.wall_hours:
+        return f"limits.wall_hours: this run took its {limits.wall_hours:g} hours"
+    if limits.gpu_hours is not None and spent.gpu_hours >= limits.gpu_hours:
+        return f"limits.gpu_hours: the sweep took its {limits.gpu_hours:g} GPU hours"
+    if limits.failed_share is not None:
+        failed = sum(r.state == "failed" for r in spent.ledger.records)
+        if failed > limits.failed_share * trials:
+            share = f"{limits.failed_share:.0%} of {trials} trials"
+            return f"limits.failed_share: {failed} failed, and no more than {share} may"
+    return None
+
+
+@dataclass
+class Clock:
+    """How long each trial under way has been silent. ``minutes`` is how long it may be, None for as
+    long as it likes."""
+
+    minutes: float | None
+    heard: dict[str, float] = field(default_factory=dict)
+
+    def hear(self, who: str) -> None:
+        """A trial's worker has begun, or came to a measurement."""
+        self.heard[who] = time.monotonic()
+
+    def forget(self, who: str) -> None:
+        self.heard.pop(who, None)
+
+    def overdue(self) -> list[str]:
+        """Those that were silent for too long."""
+        if self.minutes is None:
+            return []
+        before = time.monotonic() - 60 * self.minutes
+        return [who for who, at in self.heard.items() if at < before]
