@@ -295,6 +295,24 @@ def generate(
 
 
 @app.command()
+def logs(
+    folder: Folder,
+    trial: Annotated[
+        str | None,
+        typer.Argument(help="A trial, such as t003.", show_default="the sweep's own story"),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the trial, or the sweep, has ended.")
+    ] = False,
+) -> None:
+    """What happened to a sweep, or the log that a trial's worker kept."""
+    from sweeper.sweep.logs import logs as told
+
+    for line in told(folder, trial, follow=follow):
+        typer.echo(line)
+
+
+@app.command()
 def ui(
     folder: Folder,
     port: Annotated[
