@@ -9,10 +9,13 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
+
+from sweeper.ledger.redact import hidden
 
 Kind = Literal["started", "measured", "ended", "lost"]
 State = Literal["pending", "running", "completed", "stopped", "diverged", "diagnosed", "failed"]
@@ -53,6 +56,13 @@ class LedgerError(RuntimeError):
     """A ledger that cannot be used: held by another driver, or damaged."""
 
 
+COLUMNS = "seq, trial, attempt, kind, step, value, decision, data, at"
+RECENT = 64
+"""Trials that have ended last, whose events stay in memory for those who are told of them."""
+PAGE = 1000
+"""Events read at a time."""
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened to a trial.
@@ -84,85 +94,155 @@ def failing(data: Mapping[str, Any]) -> dict[str, Any] | None:
     return next((v for v in data.get("verdicts", ()) if v["level"] == "fail"), None)
 
 
-@dataclass
-class Record:
-    """One trial as the ledger knows it: what it is, and all that happened to it, in order."""
+class Point(NamedTuple):
+    """A measurement in short: after ``step`` images the score was ``value``, and the ``best`` so
+    far was."""
 
-    number: int
-    baseline: str | None
-    params: dict[str, Any]
-    config: dict[str, Any]
-    at: float
-    events: list[Event] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    step: int
+    value: float | None
+    best: float | None
+
+
+class Record:
+    """One trial as the ledger knows it: what it is, and what became of it.
+
+    What is asked again and again is kept up with every event. What is long, its ``config`` and its
+    ``events`` in order, leaves the memory some time after the trial has ended, and is read from
+    the file when it is asked for.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        baseline: str | None,
+        params: dict[str, Any],
+        config: dict[str, Any],
+        at: float,
+        events: Iterable[Event] = (),
+        warnings: Sequence[str] = (),
+    ) -> None:
+        self.number, self.baseline, self.params, self.at = number, baseline, params, at
+        self.warnings = list(warnings)
+        self.state: State = "pending"
+        self.last: Event | None = None
+        """The newest event."""
+        self.attempts = 0
+        self.losses: Counter[str] = Counter()
+        """How often a worker was lost, by cause."""
+        self.step = 0
+        """Real images shown to D at the last measurement."""
+        self.score: float | None = None
+        """The best value measured so far."""
+        self.best_step: int | None = None
+        """Real images shown to D when the best value was measured."""
+        self.heldout: float | None = None
+        """The value of the best checkpoint on held-out latents and references, once it is known."""
+        self.seconds = 0.0
+        """What the trial took so far, in seconds of its worker."""
+        self.rate: float | None = None
+        """Images per second at the last measurement."""
+        self.warned = False
+        """Whether a diagnostic warns at the last measurement."""
+        self.curve: list[Point] = []
+        self._config: dict[str, Any] | None = config
+        self._events: list[Event] | None = []
+        self._file: Ledger | None = None
+        for event in events:
+            self.add(event)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        config = self._config  # held, since another thread may let go of it
+        if config is not None:
+            return config
+        assert self._file is not None
+        return self._file.config(self.number)
+
+    @property
+    def events(self) -> Sequence[Event]:
+        events = self._events
+        if events is not None:
+            return events
+        assert self._file is not None
+        return self._file.events_of(self.number)
+
+    def add(self, event: Event) -> None:
+        """Take in what happened."""
+        assert self._events is not None, "a trial that has ended stays as it ended"
+        self._events.append(event)
+        self.last = event
+        match event.kind:
+            case "started":
+                self.state, self.attempts = "running", self.attempts + 1
+            case "measured":
+                self.state = "running"
+                self._measured(event)
+            case "ended":
+                self.state = event.decision  # type: ignore[assignment]
+            case "lost":
+                self.state = "pending"
+                self.losses[event.data.get("cause", "worker")] += 1
+
+    def _measured(self, event: Event) -> None:
+        value, data = event.value, event.data
+        self.curve.append(Point(event.step, value, data.get("best")))
+        self.step = max(self.step, event.step)
+        if value is not None and (self.score is None or value < self.score):
+            self.score, self.best_step = value, event.step
+        if data.get("heldout") is not None:
+            self.heldout = data["heldout"]
+        self.seconds = max(self.seconds, data.get("seconds", 0.0))
+        self.rate = data.get("images_per_second")
+        self.warned = any(v["level"] == "warn" for v in event.verdicts)
+
+    def leave_to(self, file: Ledger) -> None:
+        """Keep in memory what is short of a trial that has ended, and no more."""
+        assert self.ended
+        self._file = file
+        self._config = self._events = None
 
     @property
     def name(self) -> str:
         return f"t{self.number:03d}"
 
     @property
-    def state(self) -> State:
-        match self.events:
-            case []:
-                return "pending"
-            case [*_, Event(kind="ended", decision=decision)]:
-                return decision  # type: ignore[return-value]
-            case [*_, Event(kind="lost")]:
-                return "pending"
-        return "running"
-
-    @property
     def ended(self) -> bool:
         return self.state in ENDED
 
     @property
-    def attempts(self) -> int:
-        return sum(event.kind == "started" for event in self.events)
-
-    @property
     def lost(self) -> int:
-        return sum(event.kind == "lost" for event in self.events)
+        """How often a worker was lost under the trial."""
+        return self.losses.total()
 
     @property
     def measured(self) -> list[Event]:
         return [event for event in self.events if event.kind == "measured"]
 
-    @property
-    def step(self) -> int:
-        """Real images shown to D at the last measurement."""
-        return max((event.step for event in self.measured), default=0)
-
-    @property
-    def score(self) -> float | None:
-        """The best value measured so far."""
-        return min((e.value for e in self.measured if e.value is not None), default=None)
-
-    @property
-    def best_step(self) -> int | None:
-        """Real images shown to D when the best value was measured."""
-        values = [(e.value, e.step) for e in self.measured if e.value is not None]
-        return min(values)[1] if values else None
-
-    @property
-    def heldout(self) -> float | None:
-        """The value of the best checkpoint on held-out latents and references, once it is known."""
-        values = [e.data["heldout"] for e in self.measured if e.data.get("heldout") is not None]
-        return values[-1] if values else None
-
     def fresh(self, event: Event) -> list[dict[str, Any]]:
         """The verdicts of a measurement that the one before did not come to."""
+        if not event.verdicts:
+            return []
         earlier = [e for e in self.measured if e.seq < event.seq]
         known = {(v["name"], v["level"]) for v in earlier[-1].verdicts} if earlier else set()
         return [v for v in event.verdicts if (v["name"], v["level"]) not in known]
 
     @property
     def reason(self) -> str | None:
-        return self.events[-1].data.get("reason") if self.ended else None
+        return self.last.data.get("reason") if self.last is not None and self.ended else None
 
     @property
-    def seconds(self) -> float:
-        """What the trial took so far, in seconds of its worker."""
-        return max((event.data.get("seconds", 0.0) for event in self.measured), default=0.0)
+    def cause(self) -> str | None:
+        """What broke a trial, or took the worker of one that waits: ``worker``, ``node``,
+        ``exception``, ``oom``, ``storage``, ``timeout``, ``nan`` or ``diagnosis``. None of a trial
+        that goes well."""
+        if self.last is None or self.last.kind not in ("ended", "lost"):
+            return None
+        if named := self.last.data.get("cause"):
+            return str(named)
+        # Ledgers have not always said it.
+        if self.state == "failed":
+            return "exception" if "traceback" in self.last.data else "worker"
+        return {"pending": "worker", "diverged": "nan", "diagnosed": "diagnosis"}.get(self.state)
 
 
 class Ledger:
@@ -176,6 +256,9 @@ class Ledger:
         self.path = folder / "ledger.sqlite"
         self._lock = _hold(folder / "ledger.lock") if write else None
         self._guard = threading.RLock()
+        self._records: dict[int, Record] = {}
+        self._unended: set[int] = set()
+        self._recent: deque[Record] = deque()
         try:
             self._db = sqlite3.connect(
                 self.path if write else f"file:{self.path}?mode=ro",
@@ -190,7 +273,7 @@ class Ledger:
                 self._db.executescript(SCHEMA)
                 if "warnings" not in self._columns():
                     self._db.execute(LATER)
-            self._records = self._read()
+            self._read()
         except sqlite3.DatabaseError as error:
             self.close()
             raise LedgerError(
@@ -210,22 +293,59 @@ class Ledger:
             os.close(self._lock)
             self._lock = None
 
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, number: int) -> Record:
+        return self._records[number]
+
     @property
     def records(self) -> list[Record]:
         """Every trial, by number."""
         with self._guard:
-            return [self._records[n] for n in sorted(self._records)]
+            return list(self._records.values())
+
+    @property
+    def unended(self) -> list[Record]:
+        """The trials that have not ended, by number."""
+        with self._guard:
+            return [self._records[number] for number in sorted(self._unended)]
 
     @property
     def events(self) -> list[Event]:
         """Every event, in the order in which they were committed."""
-        with self._guard:
-            return sorted(
-                (e for r in self._records.values() for e in r.events), key=lambda e: e.seq
-            )
+        return list(self.history())
 
-    def __getitem__(self, number: int) -> Record:
-        return self._records[number]
+    @property
+    def length(self) -> int:
+        """How many events there are."""
+        with self._guard:
+            return int(self._db.execute("SELECT count(*) FROM events").fetchone()[0])
+
+    def history(self) -> Iterator[Event]:
+        """Every event, in the order in which they were committed, a page in memory at a time."""
+        page, seq = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT {PAGE}", 0
+        while True:
+            with self._guard:
+                rows = self._db.execute(page, (seq,)).fetchall()
+            if not rows:
+                return
+            seq = rows[-1][0]
+            yield from map(_event, rows)
+
+    def events_of(self, number: int) -> list[Event]:
+        """The events of a trial, as the file has them."""
+        query = f"SELECT {COLUMNS} FROM events WHERE trial = ? ORDER BY seq"
+        with self._guard:
+            return [_event(row) for row in self._db.execute(query, (number,))]
+
+    def config(self, number: int) -> dict[str, Any]:
+        """The configuration of a trial, as the file has it."""
+        query = "SELECT config FROM trials WHERE number = ?"
+        with self._guard:
+            (text,) = self._db.execute(query, (number,)).fetchone()
+        found: dict[str, Any] = json.loads(text)
+        return found
 
     def add_trial(
         self,
@@ -260,6 +380,7 @@ class Ledger:
                 ),
             )
             self._records[record.number] = record
+            self._unended.add(record.number)
             return record
 
     def started(self, trial: int) -> Event:
@@ -289,18 +410,21 @@ class Ledger:
         with self._guard:
             record = self[trial]
             if record.ended:
-                return record.events[-1]
+                assert record.last is not None
+                return record.last
             data["reason"] = reason
-            return self._append(
+            event = self._append(
                 trial, record.attempts, "ended", record.step, record.score, state, data
             )
+            self._close(record)
+            return event
 
-    def lost(self, trial: int, reason: str) -> Event:
-        """The worker of an attempt is gone, and the trial waits to be tried again."""
+    def lost(self, trial: int, reason: str, cause: str = "worker") -> Event:
+        """The worker of an attempt is gone, and the trial waits to be tried again. ``cause`` is a
+        word for what took it, as in ``Record.cause``."""
         with self._guard:
-            return self._append(
-                trial, self[trial].attempts, "lost", self[trial].step, data={"reason": reason}
-            )
+            data = {"reason": reason, "cause": cause}
+            return self._append(trial, self[trial].attempts, "lost", self[trial].step, data=data)
 
     def count(self, name: str, n: int = 1) -> int:
         """Add to a named counter, such as draws that did not fit; returns its value."""
@@ -327,43 +451,55 @@ class Ledger:
         decision: str | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> Event:
-        at = time.time()
+        at, kept = time.time(), hidden(data or {})
         cursor = self._db.execute(
             "INSERT INTO events(trial, attempt, kind, step, value, decision, data, at) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (trial, attempt, kind, step, value, decision, json.dumps(dict(data or {})), at),
+            (trial, attempt, kind, step, value, decision, json.dumps(kept), at),
         )
         seq = cursor.lastrowid
         assert seq is not None
-        event = Event(seq, trial, attempt, kind, step, value, decision, dict(data or {}), at)
-        self._records[trial].events.append(event)
+        event = Event(seq, trial, attempt, kind, step, value, decision, kept, at)
+        self._records[trial].add(event)
         return event
+
+    def _close(self, record: Record) -> None:
+        """A trial has ended. Whoever only reads holds the file for a moment, and keeps it all."""
+        self._unended.discard(record.number)
+        if self._lock is None:
+            return
+        self._recent.append(record)
+        if len(self._recent) > RECENT:
+            self._recent.popleft().leave_to(self)
 
     def _columns(self) -> set[str]:
         return {row[1] for row in self._db.execute("PRAGMA table_info(trials)")}
 
-    def _read(self) -> dict[int, Record]:
+    def _read(self) -> None:
+        """Read all trials, with no more of them in memory at a time than needs to be."""
         warned = "warnings" if "warnings" in self._columns() else "'[]'"
         rows = self._db.execute(
             f"SELECT number, baseline, params, config, at, {warned} FROM trials ORDER BY number"
         )
-        records = {
-            number: Record(
+        for number, baseline, params, config, at, warnings in rows:
+            record = Record(
                 number,
                 baseline,
                 json.loads(params),
                 json.loads(config),
                 at,
-                warnings=json.loads(warnings),
+                self.events_of(number),
+                json.loads(warnings),
             )
-            for number, baseline, params, config, at, warnings in rows
-        }
-        columns = "seq, trial, attempt, kind, step, value, decision, data, at"
-        for row in self._db.execute(f"SELECT {columns} FROM events ORDER BY seq"):
-            seq, trial, attempt, kind, step, value, decision, data, at = row
-            event = Event(seq, trial, attempt, kind, step, value, decision, json.loads(data), at)
-            records[trial].events.append(event)
-        return records
+            self._records[number] = record
+            self._unended.add(number)
+            if record.ended:
+                self._close(record)
+
+
+def _event(row: Sequence[Any]) -> Event:
+    seq, trial, attempt, kind, step, value, decision, data, at = row
+    return Event(seq, trial, attempt, kind, step, value, decision, json.loads(data), at)
 
 
 def _hold(path: Path) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from sweeper.config import Trial
 from sweeper.ledger.ledger import Event, Ledger, Record, failing
 from sweeper.space.use import Used
+from sweeper.sweep.logs import logged
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
 from sweeper.sweep.rungs import Rungs
@@ -49,6 +50,7 @@ class Job:
         return asdict(self)
 
 
+@logged
 def work(job: Job) -> Iterator[dict[str, Any]]:
     """Train a job's trial, in whatever process this is. Yields its measurements as plain data; a
     trial that diverges or raises says so in its last report, and raises nothing."""
@@ -86,25 +88,25 @@ class Sweep:
         self.proposer = Proposer(self.plan.space, self.plan.probe, self.plan.seed)
         self.rungs = Rungs(self.plan.rungs, self.plan.factor)
         exempt = frozenset(r.number for r in self.ledger.records if r.baseline is not None)
-        self.rungs.replay(self.ledger.events, exempt)
+        self.rungs.replay(self.ledger.history(), exempt)
         self.live: set[int] = set()
         self.exhausted: str | None = None
         self.failed: set[str] = set()
-        for record in self.ledger.records:
+        for record in self.ledger.unended:
             self._close(record)
 
     @property
     def complete(self) -> bool:
         """Whether every trial there is to be has ended."""
-        enough = len(self.ledger.records) >= self.plan.trials or self.exhausted is not None
-        return enough and all(record.ended for record in self.ledger.records)
+        enough = len(self.ledger) >= self.plan.trials or self.exhausted is not None
+        return enough and not self.ledger.unended
 
     def next(self) -> Job | None:
         """The next attempt: a trial that was begun and has not ended, or a new one. None if there
         is nothing to do now."""
         if self.stopping.is_set():
             return None
-        waiting = [r for r in self.ledger.records if not r.ended and r.number not in self.live]
+        waiting = [r for r in self.ledger.unended if r.number not in self.live]
         record = waiting[0] if waiting else self._propose()
         if record is None:
             return None
@@ -147,11 +149,10 @@ class Sweep:
             self._end(job.number, "failed", f"its worker was lost {record.lost} times: {reason}")
 
     def _propose(self) -> Record | None:
-        records = self.ledger.records
-        if len(records) >= self.plan.trials or self.exhausted is not None:
+        if len(self.ledger) >= self.plan.trials or self.exhausted is not None:
             return None
         try:
-            params, trial, baseline = self.proposer.propose(records)
+            params, trial, baseline = self.proposer.propose(self.ledger.records)
         except ExhaustedError as error:
             self.exhausted = str(error)
             return None

@@ -346,7 +346,7 @@ class PlainLines:
         self.board, self.out = Board(plan, ledger), out
         self._guard, self._open = threading.Lock(), True
         self._began = time.time()
-        known = len(ledger.events)
+        known = ledger.length
         going_on = [f"going on after {noun(known, 'event')}"] if known else []
         trials = noun(self.board.total, "trial")
         self._say(
@@ -447,7 +447,7 @@ class JsonLines:
         fields = ("id", "name", "space", "data", "metric", "horizon_kimg", "every_kimg", "rungs")
         more = ("factor", "trials", "seed", "parameters", "baselines", "concurrency", "engine")
         about = {name: plan[name] for name in (*fields, *more, "links") if name in plan}
-        self._say("sweep", {**about, "at": time.time(), "events_before": len(ledger.events)})
+        self._say("sweep", {**about, "at": time.time(), "events_before": ledger.length})
 
     def observe(self, event: Event) -> None:
         self.human.observe(event)

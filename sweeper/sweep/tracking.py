@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,8 +173,7 @@ class Tracker:
 
         What failed before comes last, so that one bad run keeps no other waiting.
         """
-        # Copied, because the driver goes on appending events.
-        records = [replace(r, events=list(r.events)) for r in self.ledger.records]
+        records = self.ledger.records
         records = [record for record in records if record.events]
         if not records:
             return []

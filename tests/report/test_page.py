@@ -213,7 +213,7 @@ def long(number: int) -> Record:
         value = 10 + number % 97 + 100 / (i + 1)
         data = {"best": value, "seconds": 1.0 * i, "images_per_second": 1.0, "losses": {}}
         step = 576 * (i + 1)
-        record.events.append(Event(0, number, 1, "measured", step, value, "continue", data, 0.0))
+        record.add(Event(0, number, 1, "measured", step, value, "continue", data, 0.0))
     ended = {"reason": "horizon"}
-    record.events.append(Event(0, number, 1, "ended", 28800, value, "completed", ended, 0.0))
+    record.add(Event(0, number, 1, "ended", 28800, value, "completed", ended, 0.0))
     return record
