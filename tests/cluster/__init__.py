@@ -1,0 +1,1 @@
+"""Several hosts on one machine: `ray up`, and what it brings up."""
