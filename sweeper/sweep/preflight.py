@@ -80,7 +80,7 @@ def asked(
     import sweeper.sweep.preflight as module
 
     # By value, since a node may have another sweeper, or none: that is what is asked.
-    cloudpickle.register_pickle_by_value(module)
+    cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
     try:
         task = ray.remote(num_cpus=0, max_retries=0)(visit)
         sent = {
@@ -90,7 +90,7 @@ def asked(
             for node in nodes
         }
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        cloudpickle.unregister_pickle_by_value(module)  # type: ignore[no-untyped-call]
     answers, waiting, deadline = list[Facts](), list(sent), time.monotonic() + patience
     begun = time.time()
     while waiting and (left := deadline - time.monotonic()) > 0:

@@ -8,9 +8,25 @@ import torch
 
 from sweeper.game import derive
 
+CONTEXT = 512 * 2**20
+"""Bytes of a GPU that a process takes before its first tensor."""
+
 
 def choose_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def confine(share: float) -> None:
+    """Hold this process to its share of the GPU's memory, less what its context takes, so that a
+    trial that grows fails alone. A share of 1 or more is all there is, and 0 is no GPU."""
+    if share > 0 and torch.cuda.is_available():
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(allowed(share, total))
+
+
+def allowed(share: float, total: int) -> float:
+    """The fraction of a GPU's memory for the tensors of a process that has a share of it."""
+    return 1.0 if share >= 1 else max(share - CONTEXT / total, share / 2)
 
 
 def ready(seed: int, threads: int) -> torch.device:
