@@ -206,18 +206,20 @@ def train(
 ) -> Iterator[Measurement]:
     """Train a trial and measure it on the way.
 
-    With a ``folder``, it continues from the newest sound checkpoint there, whose last measurement
-    it repeats, and every measurement is saved, with a sheet of samples, before it is yielded. What
-    was taken of a checkpoint that it starts from is in ``start.json`` there. Raises Diverged, and
-    ValueError for data that cannot be read.
+    With a ``folder``, it continues from the newest sound checkpoint there, all of whose
+    measurements it repeats, since some may not have arrived; and every measurement is saved, with a
+    sheet of samples, before it is yielded. What was taken of a checkpoint that it starts from is in
+    ``start.json`` there. Raises Diverged, and ValueError for data that cannot be read.
     """
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
+    if checkpoints:
+        checkpoints.tidy()
     saved = checkpoints.load(choose_device()) if checkpoints else None
     training = Training(trial, cache, threads=threads, saved=saved)
     if folder and training.gan.report:
         (folder / "start.json").write_text(json.dumps(dict(training.gan.report), indent=2))
     if saved is not None:
-        yield training.measurements[-1]
+        yield from tuple(training.measurements)
     while not training.finished:
         measured = training.advance()
         if checkpoints and folder:
