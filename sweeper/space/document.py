@@ -84,10 +84,12 @@ class Objective(Settings):
 
 
 class Resources(Settings):
-    """What one trial is given."""
+    """What one trial is given, and how many run at once: as many as there is room for, unless
+    ``concurrent`` says how many, as it must where a cluster's largest size cannot be known."""
 
     cpu: Annotated[int, Ge(1)] = 1
     gpu: Share = "auto"
+    concurrent: Annotated[int, Ge(1)] | None = None
 
 
 class Retries(Settings):
