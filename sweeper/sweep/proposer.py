@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.config import Misfit, Trial
@@ -25,8 +27,10 @@ from sweeper.space.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-SHOWN = 1000
+SHOWN = 400
 """TPE's time per proposal grows with the trials it is shown; beyond these it learns little."""
+VALUES = 5000
+"""It grows with their parameters, too, so of many parameters fewer trials are shown."""
 ATTEMPTS = 200
 
 
@@ -36,13 +40,14 @@ class ExhaustedError(RuntimeError):
 
 @dataclass
 class Proposer:
-    """Draws trials from a space. What it knows is a function of the ledger, so it is made anew at
-    every start."""
+    """Draws trials from a space. What it proposes is a function of the ledger, so it is made anew
+    at every start; what it remembers of trials only saves the making of them again."""
 
     space: SearchSpace
     probe: Callable[[Trial], None]
     seed: int
     rejected: dict[str, int] = field(default_factory=dict)
+    remembered: dict[int, tuple[int, FrozenTrial]] = field(default_factory=dict)
 
     def propose(self, records: Sequence[Record]) -> tuple[dict[str, Any], Trial, str | None]:
         """The next trial, given all trials so far: its parameters, the trial, and the baseline it
@@ -75,10 +80,39 @@ class Proposer:
         return trial.model_copy(update={"seed": derive(self.seed, "trial", number) % (1 << 31)})
 
     def _study(self, records: Sequence[Record]) -> optuna.Study:
-        study = random_study(0)
-        for record in shown(records):
-            study.add_trial(frozen(self.space, record))
-        return study
+        if self.space.search.method == "random":
+            return random_study(0)
+        at_most = min(SHOWN, VALUES // max(len(self.space.parameters), 1))
+        kept = {r.number: self._remembered(r) for r in shown(records, at_most)}
+        self.remembered = kept
+        storage = Past([trial for _, trial in kept.values()])
+        return optuna.create_study(storage=storage, direction="minimize")
+
+    def _remembered(self, record: Record) -> tuple[int, FrozenTrial]:
+        """A trial as Optuna is to see it, made once for all that happened to it so far."""
+        seq = record.last.seq if record.last is not None else 0
+        known = self.remembered.get(record.number)
+        if known is not None and known[0] == seq:
+            return known
+        trial = frozen(self.space, record)
+        # Draws that did not fit are trials, too, and come first in number.
+        trial.number = ATTEMPTS + record.number
+        return seq, trial
+
+
+class Past(InMemoryStorage):
+    """A study whose past is shown to samplers as it stands, and not copied and checked, trial by
+    trial, for every proposal."""
+
+    def __init__(self, past: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self.past = past
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        now = super().get_all_trials(study_id, deepcopy, states)
+        return [t for t in self.past if states is None or t.state in states] + now
 
 
 def random_study(seed: int) -> optuna.Study:
@@ -99,14 +133,14 @@ def sampler(method: str, seed: int) -> BaseSampler:
         )
 
 
-def shown(records: Sequence[Record]) -> list[Record]:
+def shown(records: Sequence[Record], at_most: int) -> list[Record]:
     """The trials that a sampler is shown: all, or the best half, the latest and the first of too
     many."""
     usable = [r for r in records if r.state != "failed"]
-    if len(usable) <= SHOWN:
+    if len(usable) <= at_most:
         return usable
-    best = sorted(usable, key=lambda r: (r.score is None, r.score))[: SHOWN // 2]
-    kept = {r.number for r in (*best, *usable[-SHOWN // 4 :], *usable[: SHOWN // 4])}
+    best = heapq.nsmallest(at_most // 2, usable, key=lambda r: (r.score is None, r.score))
+    kept = {r.number for r in (*best, *usable[-at_most // 4 :], *usable[: at_most // 4])}
     return [r for r in usable if r.number in kept]
 
 
@@ -168,7 +202,7 @@ def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
         params={name: record.params[name] for name in recall.distributions},
         distributions=recall.distributions,
         value=record.score if state is TrialState.COMPLETE else None,
-        intermediate_values={e.step: e.data["best"] for e in record.measured},
+        intermediate_values={p.step: p.best for p in record.curve if p.best is not None},
         user_attrs={
             "trial": record.number,
             "baseline": record.baseline or "",
