@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint lock
+.PHONY: help demo test test-slow test-campaign lint lock
 
 # The interpreter that .venv is made from; by default the newest of these that fits.
 PYTHON ?=
@@ -20,10 +20,13 @@ demo: $(STAMP) ## Sweep 24 GANs over handwritten digits: some minutes on two cor
 	@$(BIN)/sweeper run search_spaces/ttur.yaml
 
 test: $(STAMP) ## Run the tests, but for those that take minutes or a browser
-	$(PYTEST) -m "not slow and not browser"
+	$(PYTEST) -m "not slow and not browser and not campaign"
 
 test-slow: $(STAMP) ## Run the tests that take minutes or a browser
 	$(PYTEST) -m "slow or browser"
+
+test-campaign: $(STAMP) ## Kill a sweep's driver a hundred times: about ten minutes
+	$(PYTEST) -m campaign
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check

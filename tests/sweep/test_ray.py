@@ -3,115 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import optuna
 import pytest
 
-from sweeper.ledger.ledger import Ledger, Record
-from tests.sweep.plans import SMALL, SPACES
+from tests.sweep.commands import Command, pids, records, run, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
-
-PATIENCE = 240.0
-SLOWER = [o for o in SMALL if not o.startswith("budget")] + ["budget.max=4.5", "batch.size=4"]
-
-
-@pytest.fixture
-def temporary() -> Iterator[Path]:
-    """A system temp folder of our own, short enough for Ray's sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="swt-", dir="/tmp"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-class Command:
-    """``sweeper`` as a user starts it, in a process group of its own."""
-
-    def __init__(self, temporary: Path, *words: str | Path) -> None:
-        environment = {**os.environ, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-        for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"):
-            environment.pop(name, None)
-        self.output = temporary / f"output-{time.monotonic_ns()}"
-        with self.output.open("w") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "sweeper.cli", *map(str, words)],
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def text(self) -> str:
-        return self.output.read_text()
-
-    def wait(self) -> int:
-        return self.process.wait(PATIENCE)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
-
-
-@pytest.fixture
-def command(temporary: Path) -> Iterator[Callable[..., Command]]:
-    started: list[Command] = []
-
-    def start(*words: str | Path) -> Command:
-        started.append(Command(temporary, *words))
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.end()
-
-
-def run(command: Callable[..., Command], out: Path, trials: int, *words: str) -> Command:
-    overrides = [word for override in SLOWER for word in ("--set", override)]
-    space = SPACES / "ttur.yaml"
-    return command(
-        "run",
-        space,
-        "--out",
-        out,
-        "--trials",
-        str(trials),
-        "--address",
-        "local",
-        *overrides,
-        *words,
-    )
-
-
-def records(folder: Path) -> list[Record]:
-    if not (folder / "ledger.sqlite").exists():
-        return []
-    try:
-        ledger = Ledger(folder, write=False)
-    except (sqlite3.Error, RuntimeError):
-        return []
-    try:
-        return ledger.records
-    finally:
-        ledger.close()
-
-
-def until(condition: Callable[[], bool], running: Command) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert running.process.poll() is None, running.text()
-        assert time.monotonic() < deadline, running.text()
-        time.sleep(0.05)
 
 
 def test_killed_and_resumed(command: Callable[..., Command], tmp_path: Path) -> None:
@@ -213,20 +117,6 @@ def test_a_local_ray_listens_on_loopback_alone(
     assert listening
     assert [str(address) for address in listening if not address.is_loopback] == []
     assert running.wait() == 0, running.text()
-
-
-def pids(name: str, session: int) -> list[int]:
-    """The live processes of a session whose command begins with a name."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().decode(errors="replace")
-            of = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-        except (OSError, IndexError):
-            continue
-        if of == session and command.startswith(name) and "IDLE" not in command:
-            found.append(int(folder.name))
-    return found
 
 
 def sockets(pid: int) -> set[IPv4Address | IPv6Address]:
