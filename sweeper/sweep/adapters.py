@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
+import ray
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig, Tuner
+from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
+from ray.tune import (
+    Callback,
+    CheckpointConfig,
+    FailureConfig,
+    PlacementGroupFactory,
+    RunConfig,
+    Stopper,
+    TuneConfig,
+    Tuner,
+)
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeper.sweep.executor import Job, Sweep, work
+from sweeper.sweep.executor import POLL, Job, Sweep, work
+from sweeper.sweep.failures import cause_of, full
+from sweeper.sweep.limits import Clock, late
 
 WITH_TUNE = Path(".cache") / "tune"
+DIED = ("the worker process died", "worker")
+LOW = "running low on memory"
+"""What Ray says when it has ended a worker before the system would."""
 
 
 def trainable(config: dict[str, Any]) -> None:
@@ -27,10 +45,16 @@ def trainable(config: dict[str, Any]) -> None:
 
 class Live:
     """The sweep that this process drives. Tune pickles its parts as soon as it is given them, so
-    they hold none."""
+    they hold none.
+
+    ``clock`` knows how long each of Tune's trials has been silent, and ``causes`` what took the
+    worker of one, until the driver is told.
+    """
 
     sweep: ClassVar[Sweep]
+    clock: ClassVar[Clock]
     jobs: ClassVar[dict[str, Job]] = {}
+    causes: ClassVar[dict[str, tuple[str, str]]] = {}
 
 
 class LedgerSearcher(Searcher):
@@ -46,11 +70,12 @@ class LedgerSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        job = Live.jobs.pop(trial_id, None)
+        job, cause = Live.jobs.pop(trial_id, None), Live.causes.pop(trial_id, None)
+        Live.clock.forget(trial_id)
         if job is None:
             return
         if error:
-            Live.sweep.lost(job, "the worker process died")
+            Live.sweep.lost(job, *(cause or DIED))
         else:
             Live.sweep.finished(job)
 
@@ -62,14 +87,74 @@ class LedgerSearcher(Searcher):
 
 
 class LedgerScheduler(FIFOScheduler):
-    """Passes every report to the driver, whose rungs say whether the trial goes on."""
+    """Passes every report to the driver, whose rungs say whether the trial goes on. Sees to it that
+    the worker of a trial that is silent for too long is ended, and why one died."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         job = Live.jobs.get(trial.trial_id)
         if job is None:
             return str(TrialScheduler.STOP)
-        go_on = Live.sweep.report(job, json.loads(result["report"]))
+        Live.clock.hear(trial.trial_id)
+        go_on = Live.sweep.report(job, read(result.get("report")))
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        Live.causes.setdefault(trial.trial_id, death(trial))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        for trial in silent(tune_controller.get_live_trials()):
+            Live.causes[trial.trial_id] = (late(Live.clock.minutes), "timeout")
+            Live.clock.forget(trial.trial_id)
+            ray.kill(trial.temporary_state.ray_actor)
+        return super().choose_trial_to_run(tune_controller)
+
+
+def read(report: Any) -> dict[str, Any]:
+    """A worker's report, or what is none, for the driver to judge."""
+    try:
+        plain = json.loads(report)
+    except (TypeError, ValueError):
+        plain = None
+    return plain if isinstance(plain, dict) else {"kind": "nothing", "report": report}
+
+
+def silent(trials: Iterable[Any]) -> list[Any]:
+    """Those of Tune's live trials that have a worker, and were silent for too long."""
+    overdue = set(Live.clock.overdue())
+    return [t for t in trials if t.trial_id in overdue and t.temporary_state.ray_actor is not None]
+
+
+def death(trial: Any) -> tuple[str, str]:
+    """Why Tune gave up a trial, in words, and the cause."""
+    try:
+        # Written a moment ago, by this very process.
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except (OSError, TypeError, pickle.UnpicklingError):
+        return DIED
+    return took(error)
+
+
+def took(error: Exception) -> tuple[str, str]:
+    """What an error of Ray's says of how a worker was lost, in words, and the cause: the ``node``
+    died, was taken away or cannot be reached; memory ran out (``oom``); or the ``worker`` died
+    alone."""
+    text = str(error)
+    if getattr(error, "preempted", False):
+        return "its node was taken away", "node"
+    if "node has died" in text or "node died" in text:
+        return "its node died", "node"
+    if isinstance(error, ActorUnavailableError | NodeDiedError):
+        return "its node cannot be reached", "node"
+    if isinstance(error, RayActorError) and not error.actor_init_failed:
+        return ("its node ran out of memory", "oom") if LOW in text else DIED
+    return " ".join(text.split())[-300:], cause_of(error)
+
+
+class Starts(Callback):
+    """Starts the clock of a trial when it is given a worker, since it may wait long for one."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        Live.clock.hear(trial.trial_id)
 
 
 class StopAll(Stopper):
@@ -82,25 +167,52 @@ class StopAll(Stopper):
         return Live.sweep.stopping.is_set()
 
 
+def placed(resources: dict[str, float], nodes: frozenset[str] | None) -> PlacementGroupFactory:
+    """What a trial is given, and where: on some nodes, or on any."""
+    bundle = {name.upper(): amount for name, amount in resources.items()}
+    if nodes is None:
+        return PlacementGroupFactory([bundle])
+    chosen = {"ray.io/node-id": f"in({','.join(sorted(nodes))})"}
+    return PlacementGroupFactory([bundle], bundle_label_selector=[chosen])
+
+
+def requested(
+    cpus: int, nodes: frozenset[str] | None
+) -> Callable[[dict[str, Any]], PlacementGroupFactory]:
+    """What each trial asks Ray for: one that ran out of memory asks for more than the others."""
+    return lambda config: placed({"cpu": cpus, "gpu": config["job"]["gpu"]}, nodes)
+
+
 class TuneExecutor:
     """Runs trials on Ray, as many at once as there is room for."""
 
     name = "ray"
 
-    def __init__(self, concurrency: int, gpus: float) -> None:
-        self.concurrency, self.gpus = concurrency, gpus
+    def __init__(self, concurrency: int, gpus: float, nodes: frozenset[str] | None = None) -> None:
+        self.concurrency, self.gpus, self.nodes = concurrency, gpus, nodes
 
     def run(self, sweep: Sweep) -> None:
-        """Run until the sweep is complete or told to stop."""
-        Live.sweep, Live.jobs = sweep, {}
-        resources = {"cpu": sweep.plan.space.resources.cpu, "gpu": self.gpus}
+        """Run until the sweep is complete or told to stop. A disk that is full ends no more than a
+        segment of it."""
+        Live.sweep, Live.clock = sweep, Clock(sweep.plan.space.limits.trial_minutes)
         segment = 0
         while not sweep.complete and not sweep.stopping.is_set():
-            sweep.live.clear()
-            self._tuner(sweep, resources, f"{sweep.plan.id}-{os.getpid()}-{segment}").fit()
+            for job in Live.jobs.values():
+                sweep.finished(job)
+            Live.jobs, Live.causes = {}, {}
+            Live.clock.heard.clear()
+            try:
+                self._tuner(sweep, f"{sweep.plan.id}-{os.getpid()}-{segment}").fit()
+            except Exception as error:
+                if cause_of(error) != "storage":
+                    raise
+                sweep.room.ran_out(f"Ray Tune: {error}", full=full(error))
+            while not sweep.room.there() and not sweep.stopping.wait(POLL):
+                pass
             segment += 1
 
-    def _tuner(self, sweep: Sweep, resources: dict[str, float], name: str) -> Tuner:
+    def _tuner(self, sweep: Sweep, name: str) -> Tuner:
+        resources = requested(sweep.plan.space.resources.cpu, self.nodes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Tuner(
@@ -110,13 +222,15 @@ class TuneExecutor:
                     scheduler=LedgerScheduler(),  # type: ignore[no-untyped-call]
                     num_samples=1_000_000,
                     max_concurrent_trials=self.concurrency,
-                    reuse_actors=True,
+                    # What a trial leaves on a GPU dies with its process.
+                    reuse_actors=self.gpus == 0,
                 ),
                 run_config=RunConfig(
                     name=name,
                     storage_path=str(sweep.plan.out / WITH_TUNE),
                     verbose=0,
                     stop=StopAll(),
+                    callbacks=[Starts()],
                     failure_config=FailureConfig(max_failures=0),
                     checkpoint_config=CheckpointConfig(num_to_keep=1),
                 ),

@@ -3,26 +3,39 @@ plainest executor."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import os
+import sqlite3
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sweeper.config import Trial
 from sweeper.ledger.ledger import Event, Ledger, Record, failing
 from sweeper.space.use import Used
+from sweeper.sweep.failures import ADVICE, Cut, TimedOut, again, cause_of, full, no_room, share
+from sweeper.sweep.limits import Alarm, Spent
 from sweeper.sweep.logs import logged
+from sweeper.sweep.mirror import mirrored
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
+from sweeper.sweep.room import Room
 from sweeper.sweep.rungs import Rungs
 from sweeper.trial.loop import Diverged, train
 
 log = logging.getLogger("sweeper")
+T = TypeVar("T")
 
-LOST_AT_MOST = 3
+POLL = 0.2
+"""Seconds between two looks at whether there is something to do again."""
+MEASURED = ("score", "best", "seconds", "images_per_second")
+"""Numbers that a measurement holds, besides its images and losses."""
 
 
 class Listener(Protocol):
@@ -35,7 +48,9 @@ class Listener(Protocol):
 class Job:
     """One attempt at one trial, as plain data: all that a worker is told.
 
-    ``use`` are files of techniques, each by name and source, that the trial is made of.
+    ``use`` are files of techniques, each by name and source, that the trial is made of. ``gpu`` is
+    its share of a GPU, or how many it has; ``storage`` a place that all nodes read and write; and
+    ``driver`` a word for the driver's process, since two of them may count the same attempt.
     """
 
     number: int
@@ -45,33 +60,76 @@ class Job:
     cache: str
     threads: int
     use: Sequence[tuple[str, str]] = ()
+    gpu: float = 0.0
+    storage: str | None = None
+    driver: str = ""
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Fence:
+    """Whose a trial's folder is: that of the attempt that took it last. A worker that was taken for
+    dead, and is not, finds there that it has a successor."""
+
+    folder: Path
+    attempt: int
+    driver: str
+
+    def take(self) -> bool:
+        """Make the folder that of this attempt, unless a later one of the same driver has it."""
+        number, _, driver = self._read().partition(" ")
+        if driver == self.driver and number.isdigit() and int(number) > self.attempt:
+            return False
+        draft = self.folder / f"owner.{os.getpid()}.tmp"
+        draft.write_text(self._word)
+        draft.replace(self.folder / "owner")
+        return True
+
+    def held(self) -> bool:
+        """Whether the folder is still this attempt's."""
+        return self._read() == self._word
+
+    @property
+    def _word(self) -> str:
+        return f"{self.attempt} {self.driver}"
+
+    def _read(self) -> str:
+        try:
+            return (self.folder / "owner").read_text()
+        except FileNotFoundError:
+            return ""
+
+
+@mirrored
 @logged
 def work(job: Job) -> Iterator[dict[str, Any]]:
     """Train a job's trial, in whatever process this is. Yields its measurements as plain data; a
     trial that diverges or raises says so in its last report, and raises nothing."""
-    folder = Path(job.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = folder / "owner"
-    owner.write_text(str(job.attempt))
     try:
-        for name, source in job.use:
-            Used(name, source).load()
-        for measurement in train(
-            Trial.read(job.trial), Path(job.cache), folder, threads=job.threads
-        ):
-            if owner.read_text() != str(job.attempt):
-                return
-            yield {"kind": "measured", **measurement.plain()}
+        yield from trained(job)
     except Diverged as error:
         yield {"kind": "diverged", "reason": str(error)}
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        yield {"kind": "failed", "reason": reason, "traceback": traceback.format_exc()}
+        reason, trace = f"{type(error).__name__}: {error}", traceback.format_exc()
+        yield {"kind": "failed", "cause": cause_of(error), "reason": reason, "traceback": trace}
+
+
+def trained(job: Job) -> Iterator[dict[str, Any]]:
+    """Train a job's trial for as long as its folder is this attempt's."""
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    fence = Fence(folder, job.attempt, job.driver)
+    if not fence.take():
+        return
+    for name, source in job.use:
+        Used(name, source).load()
+    trial = Trial.read(job.trial)
+    for measurement in train(trial, Path(job.cache), folder, threads=job.threads):
+        if not fence.held():
+            return
+        yield {"kind": "measured", **measurement.plain()}
 
 
 @dataclass
@@ -83,8 +141,14 @@ class Sweep:
     ledger: Ledger
     listeners: Sequence[Listener] = ()
     stopping: threading.Event = field(default_factory=threading.Event)
+    gpu: float = 0.0
+    storage: str | None = None
+    say: Callable[[str], None] = log.warning
 
     def __post_init__(self) -> None:
+        self.driver = uuid.uuid4().hex[:8]
+        self.room = Room(self.plan.folder, self.say)
+        self.spent = Spent(self.gpu, self.ledger)
         self.proposer = Proposer(self.plan.space, self.plan.probe, self.plan.seed)
         self.rungs = Rungs(self.plan.rungs, self.plan.factor)
         exempt = frozenset(r.number for r in self.ledger.records if r.baseline is not None)
@@ -104,49 +168,98 @@ class Sweep:
     def next(self) -> Job | None:
         """The next attempt: a trial that was begun and has not ended, or a new one. None if there
         is nothing to do now."""
-        if self.stopping.is_set():
+        if self.stopping.is_set() or not self.room.there():
             return None
         waiting = [r for r in self.ledger.unended if r.number not in self.live]
-        record = waiting[0] if waiting else self._propose()
-        if record is None:
+        try:
+            record = waiting[0] if waiting else self._propose()
+            if record is None:
+                return None
+            number = record.number
+            event = self._commit(lambda: self.ledger.started(number))
+        except Cut:
             return None
-        self.live.add(record.number)
-        event = self.ledger.started(record.number)
+        self.live.add(number)
+        self.spent.start(record)
         self._tell(event)
         return Job(
-            record.number,
+            number,
             event.attempt,
             record.config,
-            str(self.plan.folder / "trials" / f"{record.number:05d}"),
+            str(self.plan.folder / "trials" / f"{number:05d}"),
             str(self.plan.cache),
             self.plan.space.resources.cpu,
             [(used.name, used.source) for used in self.plan.use],
+            gpu=share(self.gpu, record),
+            storage=self.storage,
+            driver=self.driver,
         )
 
     def report(self, job: Job, report: dict[str, Any]) -> bool:
-        """Take a worker's report to the ledger; whether the trial is to go on."""
-        match report["kind"]:
-            case "measured":
-                return self._measured(job, report)
-            case "diverged":
-                self._end(job.number, "diverged", report["reason"])
-            case "failed":
-                self._end(job.number, "failed", report["reason"], traceback=report["traceback"])
+        """Take a worker's report to the ledger; whether the trial is to go on. Whatever it holds,
+        it ends nothing but its trial; and of an attempt that was given up, nothing is believed."""
+        if not self._current(job):
+            return False
+        with contextlib.suppress(Cut):
+            match report:
+                case {"kind": "measured"}:
+                    return self._measured(job, report)
+                case {"kind": "diverged", "reason": reason}:
+                    self._end(job.number, "diverged", reason, cause="nan")
+                case {"kind": "failed", "cause": cause, "reason": reason, "traceback": trace}:
+                    self._failed(job, cause, reason, traceback=trace)
+                case _:
+                    law = "a worker reports that it measured, diverged or failed"
+                    self._failed(job, "exception", f"{law}, but got {report!r}")
         return False
 
     def finished(self, job: Job) -> None:
         """A worker has returned from a job, or was told to stop."""
         self.live.discard(job.number)
+        self.spent.end(job.number)
 
-    def lost(self, job: Job, reason: str) -> None:
-        """A worker died under a job. The trial is tried again, so many times."""
-        self.live.discard(job.number)
+    def lost(self, job: Job, reason: str, cause: str = "worker") -> None:
+        """A worker was lost under a job, for a cause as in ``Record.cause``. The trial is tried
+        again, as often as its space says."""
+        self.finished(job)
+        if self._current(job):
+            with contextlib.suppress(Cut):
+                self._failed(job, cause, reason)
+
+    def _current(self, job: Job) -> bool:
         record = self.ledger[job.number]
-        if record.ended:
+        return record.state == "running" and job.attempt == record.attempts
+
+    def _failed(self, job: Job, cause: str, reason: str, **data: Any) -> None:
+        """Begin a trial again from its newest checkpoint, or end it, by what went wrong. Where it
+        was the disk, everything waits for room."""
+        record = self.ledger[job.number]
+        if cause == "storage":
+            self.room.ran_out(reason, full=no_room(reason))
+        if again(record, cause, self.plan.space.retries):
+            self._tell(self._commit(lambda: self.ledger.lost(job.number, reason, cause)))
             return
-        self._tell(self.ledger.lost(job.number, reason))
-        if record.lost >= LOST_AT_MOST:
-            self._end(job.number, "failed", f"its worker was lost {record.lost} times: {reason}")
+        before = record.losses[cause]
+        times = f" ({before + 1} times)" if before else ""
+        about = {"cause": cause, "advice": ADVICE.get(cause, ""), **data}
+        self._end(job.number, "failed", f"{reason}{times}", **about)
+
+    def _commit(self, write: Callable[[], T]) -> T:
+        """Write to the ledger, as soon as there is room. Raises Cut if the sweep is stopped before
+        there is: what could not be written did not happen, and is done again."""
+        while True:
+            try:
+                written = write()
+            except sqlite3.OperationalError as error:
+                if cause_of(error) != "storage":
+                    raise
+                self.room.ran_out(f"{self.ledger.path.name}: {error}", full=full(error))
+            else:
+                self.room.was_enough()
+                return written
+            while not self.room.there():
+                if self.stopping.wait(POLL):
+                    raise Cut
 
     def _propose(self) -> Record | None:
         if len(self.ledger) >= self.plan.trials or self.exhausted is not None:
@@ -157,12 +270,18 @@ class Sweep:
             self.exhausted = str(error)
             return None
         warnings = [str(problem) for problem in trial.warnings()]
-        return self.ledger.add_trial(params, trial.plain(), baseline, warnings)
+        plain = trial.plain()
+        return self._commit(lambda: self.ledger.add_trial(params, plain, baseline, warnings))
 
     def _measured(self, job: Job, report: dict[str, Any]) -> bool:
-        record, step = self.ledger[job.number], report["images"]
-        if record.ended or job.attempt != record.attempts:
+        if wrong := unsound(report):
+            state, reason = wrong
+            if state == "diverged":
+                self._end(job.number, state, reason, cause="nan")
+            else:
+                self._failed(job, "exception", reason)
             return False
+        record, step = self.ledger[job.number], report["images"]
         data = {k: v for k, v in report.items() if k != "kind"}
         known = {event.step: event for event in record.measured}
         if step not in known:
@@ -174,7 +293,11 @@ class Sweep:
             )
             decision = "continue" if go_on else "stop"
             self._tell(
-                self.ledger.measured(job.number, job.attempt, step, report["score"], decision, data)
+                self._commit(
+                    lambda: self.ledger.measured(
+                        job.number, job.attempt, step, report["score"], decision, data
+                    )
+                )
             )
         self._close(record)
         return not record.ended and not self.stopping.is_set()
@@ -185,18 +308,19 @@ class Sweep:
             return
         last = record.measured[-1]
         if verdict := failing(last.data):
-            self._end(record.number, "diagnosed", f"{verdict['name']}: {verdict['says']}")
+            says = f"{verdict['name']}: {verdict['says']}"
+            self._end(record.number, "diagnosed", says, cause="diagnosis")
         elif last.decision == "stop":
             passed = sum(level <= last.step for level in self.plan.rungs)
-            share = f"best {last.data['best']:.4g} is not among the best 1/{self.plan.factor}"
+            why = f"best {last.data['best']:.4g} is not among the best 1/{self.plan.factor}"
             self._end(
-                record.number, "stopped", f"rung {passed} at {last.step / 1000:g} kimg: {share}"
+                record.number, "stopped", f"rung {passed} at {last.step / 1000:g} kimg: {why}"
             )
         elif last.step >= self.plan.horizon:
             self._end(record.number, "completed", f"the full {self.plan.horizon / 1000:g} kimg")
 
     def _end(self, number: int, state: Any, reason: str, **data: Any) -> None:
-        self._tell(self.ledger.ended(number, state, reason, **data))
+        self._tell(self._commit(lambda: self.ledger.ended(number, state, reason, **data)))
 
     def _tell(self, event: Event) -> None:
         for listener in self.listeners:
@@ -209,6 +333,24 @@ class Sweep:
                     log.warning("%s fails, and the sweep goes on: %r", name, error)
 
 
+def unsound(report: dict[str, Any]) -> tuple[str, str] | None:
+    """How a trial ends whose measurement is none, and why: it failed where a number is missing, and
+    diverged where one is not finite."""
+    images, losses = report.get("images"), report.get("losses")
+    if type(images) is not int or images < 1:
+        return "failed", f"a measurement says after how many images it was, but got {images!r}"
+    if not isinstance(losses, dict):
+        return "failed", f"a measurement holds the losses by name, but got {losses!r}"
+    heldout = [] if report.get("heldout") is None else ["heldout"]
+    for name in [*MEASURED, *heldout]:
+        value = report.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "failed", f"a measurement holds a number as {name}, but got {value!r}"
+        if not math.isfinite(value):
+            return "diverged", f"{name} is not finite after {images:,} images"
+    return None
+
+
 class InlineExecutor:
     """Runs one trial after another in this very process: for debuggers, tests and tiny machines."""
 
@@ -217,8 +359,19 @@ class InlineExecutor:
 
     def run(self, sweep: Sweep) -> None:
         """Run until the sweep is complete or told to stop."""
-        while job := sweep.next():
-            for report in work(job):
-                if not sweep.report(job, report):
-                    break
+        with Alarm(sweep.plan.space.limits.trial_minutes) as alarm:
+            while True:
+                if job := sweep.next():
+                    self._run(sweep, job, alarm)
+                elif not sweep.room.short or sweep.stopping.wait(POLL):
+                    return
+
+    def _run(self, sweep: Sweep, job: Job, alarm: Alarm) -> None:
+        reports = work(job)
+        try:
+            while (report := alarm.next(reports)) is not None and sweep.report(job, report):
+                pass
+        except TimedOut as late:
+            sweep.lost(job, str(late), "timeout")
+        else:
             sweep.finished(job)

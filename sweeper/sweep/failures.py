@@ -4,6 +4,7 @@ again."""
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -12,7 +13,7 @@ from sweeper.space.document import Retries
 
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
-        "worker": "its log says how far it came; a system that is short of memory kills the largest",
+        "worker": "its log tells how far it came; where memory is short, the largest is killed",
         "node": "nothing to do: a lost machine costs no more than one checkpoint interval",
         "exception": "the traceback is in its log; --debug trains it round by round",
         "oom": "a smaller batch, a larger resources.gpu, or fewer trials at a time",
@@ -25,7 +26,9 @@ ADVICE: Mapping[str, str] = MappingProxyType(
 """A line on what helps, by cause."""
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN})
+BROKEN = frozenset(
+    {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.ENOTCONN}
+)
 NO_ROOM = ("no space left on device", "disk quota exceeded", "database or disk is full")
 NO_STORAGE = ("disk i/o error", "input/output error", "stale file handle", "read-only file system")
 NO_MEMORY = (
@@ -38,8 +41,8 @@ NO_MEMORY = (
 """What libraries say, in lower case, that raise plain errors when memory has run out."""
 
 
-class TimedOut(BaseException):  # noqa: N818  (no handler of a trial's own is to swallow it)
-    """A trial came to no measurement in its time."""
+class TimedOut(BaseException):
+    """A trial came to no measurement in its time. No Exception, lest the trial swallow it."""
 
 
 class Cut(Exception):  # noqa: N818  (an end of the sweep's process, not a fault of the program)
@@ -58,8 +61,13 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
 def full(error: BaseException) -> bool:
     """Whether an error comes of a disk, or a quota, that is full."""
     return any(
-        (isinstance(e, OSError) and e.errno in FULL) or says(e, NO_ROOM) for e in chain(error)
+        (isinstance(e, OSError) and e.errno in FULL) or no_room(str(e)) for e in chain(error)
     )
+
+
+def no_room(reason: str) -> bool:
+    """Whether the words of an error say that a disk, or a quota, is full."""
+    return any(phrase in reason.lower() for phrase in NO_ROOM)
 
 
 def cause_of(error: BaseException) -> str:
@@ -106,4 +114,4 @@ def share(base: float, record: Record) -> float:
     ran out."""
     if base >= 1:
         return base
-    return min(1.0, base * 2 ** record.losses["oom"])
+    return min(1.0, math.ldexp(base, record.losses["oom"]))

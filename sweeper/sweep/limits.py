@@ -3,12 +3,17 @@ silent."""
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Self
 
 from sweeper.ledger.ledger import Ledger, Record
 from sweeper.space.document import Limits
-from sweeper.sweep.failures import share
+from sweeper.sweep.failures import TimedOut, share
 
 HOUR = 3600.0
 
@@ -82,3 +87,51 @@ class Clock:
             return []
         before = time.monotonic() - 60 * self.minutes
         return [who for who, at in self.heard.items() if at < before]
+
+
+class Alarm:
+    """Ends the waiting for a trial's next measurement, in this very thread, after so many minutes.
+
+    Only the main thread can be ended in its work; in any other there is no end to the waiting.
+    """
+
+    def __init__(self, minutes: float | None) -> None:
+        main = threading.current_thread() is threading.main_thread()
+        self.minutes, self.armed = minutes if main else None, False
+
+    def __enter__(self) -> Self:
+        if self.minutes is not None:
+            self.before = signal.signal(signal.SIGUSR2, self._ring)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.minutes is not None:
+            signal.signal(signal.SIGUSR2, self.before)
+
+    def next(self, reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
+        """The next report, or None after the last. Raises TimedOut."""
+        if self.minutes is None:
+            return next(reports, None)
+        main = threading.main_thread().ident
+        assert main is not None
+        timer = threading.Timer(60 * self.minutes, signal.pthread_kill, (main, signal.SIGUSR2))
+        timer.daemon = True
+        self.armed = True
+        timer.start()
+        try:
+            return next(reports, None)
+        finally:
+            self.armed = False
+            timer.cancel()
+            timer.join()
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        # One that comes too late is for a report that was in time.
+        if self.armed:
+            self.armed = False
+            raise TimedOut(late(self.minutes))
+
+
+def late(minutes: float | None) -> str:
+    """What is said of a trial that was silent for so long."""
+    return f"no measurement in {minutes:g} minutes (limits.trial_minutes)"

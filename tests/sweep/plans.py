@@ -68,7 +68,8 @@ def curve(job: Job, plan: Plan, fault: str) -> Iterator[dict[str, Any]]:
             yield {"kind": "diverged", "reason": "the score is not finite"}
             return
         if k == 3 and fault == "raise":
-            yield {"kind": "failed", "reason": "RuntimeError: no", "traceback": "Traceback: no"}
+            failed = {"reason": "RuntimeError: no", "traceback": "Traceback: no"}
+            yield {"kind": "failed", "cause": "exception", **failed}
             return
         if k == 3 and fault == "lost":
             yield {"kind": "lost"}

@@ -10,7 +10,7 @@ import pytest
 
 from sweeper.ledger.ledger import Event, Ledger, LedgerError
 from sweeper.ledger.tables import write_tables
-from sweeper.sweep.executor import LOST_AT_MOST, InlineExecutor, Sweep
+from sweeper.sweep.executor import InlineExecutor, Sweep
 from sweeper.sweep.plan import Plan, reopen
 from sweeper.sweep.proposer import project
 from sweeper.sweep.rungs import Rungs
@@ -92,13 +92,14 @@ def test_a_lost_worker_costs_nothing_but_its_attempt(plan: Plan, ledger: Ledger)
 
 def test_a_worker_lost_again_and_again_fails_its_trial(plan: Plan, ledger: Ledger) -> None:
     sweep = Sweep(plan, ledger)
-    for _ in range(LOST_AT_MOST):
+    for _ in range(plan.space.retries.worker + 1):
         job = sweep.next()
         assert job is not None
         assert job.number == 0
         sweep.lost(job, "gone")
     assert ledger[0].state == "failed"
-    assert "lost 3 times" in str(ledger[0].reason)
+    assert ledger[0].reason == "gone (4 times)"
+    assert ledger[0].cause == "worker"
 
 
 @pytest.mark.parametrize(("fault", "state"), [("nan", "diverged"), ("raise", "failed")])

@@ -1,0 +1,83 @@
+"""Waiting for room on a disk that is full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+FIRST, LONGEST = 1.0, 60.0
+"""Seconds before one looks for room, and at most, when it turned out again and again to be too
+little."""
+LOOK = 1.0
+"""Seconds between two looks."""
+NEEDED = 1 << 20
+"""Bytes that there must be at least for a sweep to go on, beside two more checkpoints."""
+
+
+@dataclass
+class Room:
+    """Whether there is room in a results folder. Tells in a line when it runs out, and when there
+    is some again."""
+
+    folder: Path
+    say: Callable[[str], None]
+    short: bool = False
+    wait: float = FIRST
+    again: float = 0.0
+
+    def ran_out(self, why: str, *, full: bool = True) -> None:
+        """Something could not be written."""
+        if not self.short:
+            what = "disk full" if full else "storage fails"
+            self.say(f"{what}: {why}; free some space; going on when there is room")
+        self.short, self.again = True, time.monotonic() + self.wait
+        self.wait = min(2 * self.wait, LONGEST)
+
+    def was_enough(self) -> None:
+        """Something was written."""
+        self.wait = FIRST
+
+    def there(self) -> bool:
+        """Whether there is room. Looks at the disk no more than now and then."""
+        if not self.short:
+            return True
+        if time.monotonic() < self.again:
+            return False
+        if not fits(self.folder, needed(self.folder)):
+            self.again = time.monotonic() + LOOK
+            return False
+        self.short = False
+        self.say("there is room again: going on")
+        return True
+
+
+def needed(folder: Path) -> int:
+    """The bytes that the next steps of a sweep may take."""
+    sizes = [0]
+    for path in folder.glob("trials/*/checkpoints/*.pt"):
+        with contextlib.suppress(OSError):  # a worker may have forgotten it by now
+            sizes.append(path.stat().st_size)
+    return NEEDED + 2 * max(sizes)
+
+
+def fits(folder: Path, size: int) -> bool:
+    """Whether so many bytes can be written. A part of them is, since a quota shows in no number."""
+    probe = folder / f".room-{os.getpid()}"
+    try:
+        if shutil.disk_usage(folder).free < size:
+            return False
+        with probe.open("wb") as file:
+            file.write(bytes(NEEDED))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return True
