@@ -343,6 +343,15 @@ def _picks(part: Data, path: Where) -> Iterator[tuple[Where, Pick]]:
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """Several processes that train a trial together, as a part of it that has laws."""
+
+    size: int
+
+    provides: ClassVar[tuple[Law, ...]] = (Law("ranks", when="size > 1"),)
+
+
+@dataclass(frozen=True)
 class Voice:
     """A part of a trial that has laws: where it stands, what it is called, and its knobs."""
 
@@ -370,10 +379,11 @@ def _voices(trial: Trial) -> Iterator[Voice]:
 
 
 class Hall:
-    """All voices of a trial, and who of them provides what."""
+    """All voices of a trial, and of what trains it; and who of them provides what."""
 
-    def __init__(self, trial: Trial) -> None:
-        self.voices = list(_voices(trial))
+    def __init__(self, trial: Trial, ranks: int = 1) -> None:
+        together = Ranks(ranks)
+        self.voices = [*_voices(trial), Voice(("ranks",), f"{ranks} ranks", together, together)]
         self.provided: dict[str, list[Voice]] = {}
         for voice in self.voices:
             for law in voice.says("provides"):
@@ -398,9 +408,20 @@ class Hall:
         ]
 
 
-def _misfits(trial: Trial) -> Iterator[Problem]:
+def over(trial: Trial, ranks: int) -> None:
+    """Raises Misfit, with all problems at once, for a trial that so many ranks cannot train."""
+    problems = list(_misfits(trial, ranks))
+    size, parts = trial.batch.size, trial.batch.accumulate
+    if size % (ranks * parts):
+        law = f"size must divide into ranks x accumulate equal parts, but got {size} and"
+        problems.append(Problem(("batch", "size"), f"{law} {ranks} x {parts}"))
+    if problems:
+        raise Misfit(problems)
+
+
+def _misfits(trial: Trial, ranks: int = 1) -> Iterator[Problem]:
     """Needs that nothing meets, and conflicts."""
-    hall = Hall(trial)
+    hall = Hall(trial, ranks)
     for voice in hall.voices:
         for law in hall.standing(voice, "needs"):
             if not hall.heard(voice, law.tag):

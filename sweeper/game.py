@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, reduce
-from typing import Literal, NamedTuple, Protocol, cast
+from typing import Literal, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 class Player(StrEnum):
@@ -95,6 +97,64 @@ class Output(NamedTuple):
         return part(slice(at)), part(slice(at, None))
 
 
+class Ranks:
+    """The processes that train a trial together, each on its own rows of every batch: here, this
+    one alone.
+
+    Of n rows, those of a rank are every ``size``-th, from its own number on, so that the halves of
+    a joined batch, and equal parts of one, are shared out as each of them would be.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def __deepcopy__(self, memo: object) -> Ranks:
+        return self
+
+    def own(self, rows: Tensor) -> Tensor:
+        """Of rows for all ranks, those of this one."""
+        return rows
+
+    def drawn(self, n: int, draw: Callable[[int], Tensor]) -> Tensor:
+        """``n`` rows of random numbers for the rows of this rank. ``draw`` makes those of all
+        ranks, which draw the same."""
+        return draw(n)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over ranks of a tensor that each has, as a function of them all."""
+        return x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """The mean over ranks of a tensor that each has, as a function of them all."""
+        return x
+
+    def means(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The mean over ranks of each of some tensors, of one type, as functions of them all."""
+        return tensors
+
+    def gathered(self, rows: Tensor) -> Tensor:
+        """The rows of all ranks, as a function of them all."""
+        return rows
+
+    def told(self, find: Callable[[], T]) -> T:
+        """What the first rank finds; the others wait for it."""
+        return find()
+
+
+ALONE = Ranks()
+
+
+class Coupled(nn.Module):
+    """A part of a trial in which examples bear on each other, or are drawn for: while it is
+    trained, it has to do with those of other ranks, too."""
+
+    ranks: Ranks = ALONE
+
+    @property
+    def company(self) -> Ranks:
+        return self.ranks if self.training else ALONE
+
+
 class Streams:
     """Named random generators, so that what one purpose draws never shifts what another does."""
 
@@ -115,7 +175,11 @@ class Streams:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for purpose, value in state.items():
-            self[purpose].set_state(value.cpu())
+            generator, kept = self[purpose], value.cpu()
+            if kept.shape == generator.get_state().shape:
+                generator.set_state(kept)
+            else:  # another kind of device wrote it: what follows is new, but determined
+                generator.manual_seed(derive(self.seed, purpose, kept.numpy().tobytes().hex()))
 
 
 def derive(seed: int, *purpose: object) -> int:
@@ -127,12 +191,13 @@ def derive(seed: int, *purpose: object) -> int:
 @dataclass
 class Progress:
     """Where training stands: real images shown to D, moves of each player, and the fixed horizon of
-    the trial."""
+    the trial; and who trains it."""
 
     random: Streams
     horizon: int
     images: int = 0
     moves: dict[Player, int] = field(default_factory=lambda: dict.fromkeys(Player, 0))
+    ranks: Ranks = ALONE
 
     @property
     def fraction(self) -> float:
@@ -234,11 +299,13 @@ class Loss:
     """What each player pays, given the scores.
 
     ``equilibrium`` is what D pays when it cannot tell real from fake, if that is one number;
-    ``critic`` says that a difference of scores is a distance between distributions.
+    ``critic`` says that a difference of scores is a distance between distributions. Scores are
+    those of one rank; ``ranks`` are all that train together.
     """
 
     equilibrium: float | None = None
     critic: bool = False
+    ranks: Ranks = ALONE
 
     def discriminator(self, scores: Scores) -> Tensor:
         raise NotImplementedError

@@ -141,7 +141,8 @@ class OfDifferences(Loss):
     def beliefs(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor] | None:
         if self.base != "standard":
             return None
-        return (real - fake.mean()).sigmoid(), (fake - real.mean()).sigmoid()
+        mean = self.ranks.mean
+        return (real - mean(fake.mean())).sigmoid(), (fake - mean(real.mean())).sigmoid()
 
 
 @losses.register(paper="jolicoeur2019", provides={"relativistic"})
@@ -185,4 +186,6 @@ class RelativisticAverage(OfDifferences):
 
     def between(self, above: Tensor, below: Tensor) -> Tensor:
         """What is paid by who wants some scores above others."""
-        return self.pays(above - below.mean()).mean() + self.pays(above.mean() - below).mean()
+        mean = self.ranks.mean
+        above_all, below_all = mean(above.mean()), mean(below.mean())
+        return self.pays(above - below_all).mean() + self.pays(above_all - below).mean()

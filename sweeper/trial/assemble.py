@@ -15,11 +15,14 @@ from sweeper.catalog.optimizers import decayed
 from sweeper.config import Misfit, Pick, Problem, Side, Trial
 from sweeper.game import (
     Batch,
+    Coupled,
     Layers,
+    Loss,
     Networks,
     Pair,
     Player,
     Progress,
+    Ranks,
     Regularizer,
     Summary,
     Trick,
@@ -137,13 +140,15 @@ def assemble(trial: Trial, example: Batch, progress: Progress, classes: int = 0)
     layout = torch.channels_last if len(shape) == 3 else torch.preserve_format
     networks = {"main": Pair(*(network.to(device).to(memory_format=layout) for network in pair))}
     tricks.setup(networks, example)
+    loss = trial.loss.make()
+    join(progress.ranks, loss, tricks, *networks["main"])
     return Gan(
         networks=networks,
         optimizers={
             player: optimizer(side.optimizer, networks, player)
             for player, side in sides(trial).items()
         },
-        loss=trial.loss.make(),
+        loss=loss,
         terms=tuple(term(pick, tricks) for pick in trial.regularizers),
         tricks=tricks.to(device),
         schedule=trial.schedule.make(),
@@ -168,6 +173,15 @@ def assemble(trial: Trial, example: Batch, progress: Progress, classes: int = 0)
         autocast=partial(reduced, device.type) if trial.precision == "bfloat16" else as_it_is,
         report=report,
     )
+
+
+def join(ranks: Ranks, loss: Loss, *modules: nn.Module) -> None:
+    """Tell the loss, and every part in which examples bear on each other, who trains with us."""
+    loss.ranks = ranks
+    for module in modules:
+        for part in module.modules():
+            if isinstance(part, Coupled):
+                part.ranks = ranks
 
 
 def reduced(device: str, on: bool) -> torch.autocast:

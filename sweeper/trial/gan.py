@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn, optim
 
-from sweeper.game import Loss, Move, Pair, Player, Prior, Progress, Schedule, Tricks, Turn
+from sweeper.game import Loss, Move, Pair, Player, Prior, Progress, Ranks, Schedule, Tricks, Turn
 
 PLAIN = nullcontext()
 
@@ -97,6 +97,12 @@ class Gan:
             inputs=self.parameters(player),
             retain_graph=self.schedule.shared_forward,
         )
+
+    def agree(self, player: Player, ranks: Ranks) -> None:
+        """Take the mean over ranks of a player's gradients: that of the joined batch."""
+        if ranks.size > 1:
+            own = [p.grad for p in self.parameters(player) if p.grad is not None]
+            torch._foreach_copy_(own, list(ranks.means(own)))
 
     def step(self, player: Player, progress: Progress) -> None:
         self.descend(player, progress)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import torch
 from torch import Tensor
 
 from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
-from sweeper.config import Pick, Start, Trial
-from sweeper.game import Batch, Player, Progress, Streams
+from sweeper.config import Pick, Start, Trial, over
+from sweeper.game import ALONE, Batch, Player, Progress, Ranks, Streams
 from sweeper.registry import tags
 from sweeper.stream import Measurement, Stream, Verdict
 from sweeper.trial.assemble import assemble
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.device import choose_device, ready
 from sweeper.trial.evaluate import Evaluator, sheet
+from sweeper.trial.parallel import Errand, company
 from sweeper.trial.step import play_round
 from sweeper.trial.watch import Watch, layers
 
@@ -49,7 +51,10 @@ def open_store(
 
 class Training:
     """One trial under way. Its state is complete: continuing from it, ``saved``, is the same as
-    never having stopped, and needs no checkpoint that the trial once started from."""
+    never having stopped, and needs no checkpoint that the trial once started from.
+
+    With several ``ranks`` it is the same trial, in as many processes; the first of them measures.
+    """
 
     def __init__(
         self,
@@ -58,14 +63,18 @@ class Training:
         *,
         threads: int = 1,
         saved: Mapping[str, Any] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.trial, self.device = trial, ready(trial.seed, threads)
-        self.store = open_store(trial.data, cache)
-        self.evaluator = Evaluator(trial, self.store, cache, self.device)
+        self.trial, self.cache, self.ranks = trial, cache, ranks
+        self.device = ready(trial.seed, threads)
+        # One packs the data and learns to measure; the others wait, and find the data packed.
+        self.metric = ranks.told(lambda: self.evaluator.metric)
         self.order = Order(len(self.store), trial.seed)
         self.position = 0
         self.progress = Progress(
-            Streams(trial.seed, self.device), horizon=round(trial.horizon_kimg * 1000)
+            Streams(trial.seed, self.device),
+            horizon=round(trial.horizon_kimg * 1000),
+            ranks=ranks,
         )
         begun = trial if saved is None else trial.model_copy(update={"init_from": Start()})
         self.gan = assemble(begun, self._peek(), self.progress, self.store.meta.classes)
@@ -77,12 +86,21 @@ class Training:
         if saved is not None:
             self.load_state_dict(saved)
 
+    @cached_property
+    def store(self) -> Store:
+        return open_store(self.trial.data, self.cache)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        return Evaluator(self.trial, self.store, self.cache, self.device)
+
     def _peek(self) -> Batch:
         return batch_of(self.store, self.order(0, self.trial.batch.size), self.device)
 
     def draw(self, n: int) -> Batch:
-        """The next real examples in the trial's order."""
-        batch = batch_of(self.store, self.order(self.position, n), self.device)
+        """Of the next real examples in the trial's order, those of this rank."""
+        own = self.ranks.own(self.order(self.position, n))
+        batch = batch_of(self.store, own, self.device)
         self.position += n
         return batch
 
@@ -97,9 +115,9 @@ class Training:
         self._train_until((images // every + 1) * every)
         trained = time.monotonic() - start
         generator = self.gan.eval_generator()
-        score, variety = self.evaluator.judge(generator, self.gan.prior)
+        score, variety = self.ranks.told(lambda: self.evaluator.judge(generator, self.gan.prior))
         if not math.isfinite(score):
-            raise Diverged(self.progress.images, self.evaluator.metric)
+            raise Diverged(self.progress.images, self.metric)
         last = self.measurements[-1] if self.measurements else None
         if last is None or score < last.best:
             self.best_generator = {k: v.detach().clone() for k, v in generator.state_dict().items()}
@@ -108,7 +126,8 @@ class Training:
             if last is None or score < last.best
             else (last.best, last.best_images)
         )
-        heldout = self._heldout() if self.progress.images >= self.progress.horizon else None
+        over = self.progress.images >= self.progress.horizon
+        heldout = self.ranks.told(self._heldout) if over else None
         self.seconds += time.monotonic() - start
         measured = Measurement(
             images=self.progress.images,
@@ -202,20 +221,38 @@ class Training:
 
 
 def train(
-    trial: Trial, cache: Path, folder: Path | None = None, *, threads: int = 1
+    trial: Trial,
+    cache: Path,
+    folder: Path | None = None,
+    *,
+    threads: int = 1,
+    ranks: int = 1,
+    prepare: Sequence[Callable[[], object]] = (),
 ) -> Iterator[Measurement]:
     """Train a trial and measure it on the way.
 
     With a ``folder``, it continues from the newest sound checkpoint there, all of whose
     measurements it repeats, since some may not have arrived; and every measurement is saved, with a
     sheet of samples, before it is yielded. What was taken of a checkpoint that it starts from is in
-    ``start.json`` there. Raises Diverged, and ValueError for data that cannot be read.
+    ``start.json`` there. Several ``ranks`` share the threads and the work, and each of the others
+    is to ``prepare`` before it reads the trial. Raises Diverged, ValueError for data that cannot be
+    read, Misfit for a trial that several ranks cannot train, and RankLostError.
     """
+    over(trial, ranks)
+    each = max(1, threads // ranks)
+    with company(ranks, Errand(trial.plain(), str(cache), each, prepare)) as group:
+        yield from trained(trial, cache, folder, each, group)
+
+
+def trained(
+    trial: Trial, cache: Path, folder: Path | None, threads: int, ranks: Ranks
+) -> Iterator[Measurement]:
+    """Train a trial as the first of some ranks."""
     checkpoints = Checkpoints(folder / "checkpoints") if folder else None
     if checkpoints:
         checkpoints.tidy()
-    saved = checkpoints.load(choose_device()) if checkpoints else None
-    training = Training(trial, cache, threads=threads, saved=saved)
+    saved = ranks.told(lambda: checkpoints.load(choose_device()) if checkpoints else None)
+    training = Training(trial, cache, threads=threads, saved=saved, ranks=ranks)
     if folder and training.gan.report:
         (folder / "start.json").write_text(json.dumps(dict(training.gan.report), indent=2))
     if saved is not None:

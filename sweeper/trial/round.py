@@ -119,9 +119,9 @@ class Round:
     def latents(self, player: Player, k: int) -> Sequence[Tensor]:
         key = self.key(player, k)
         if key not in self.zs:
-            n = sum(map(len, self.real(k)))
-            z = self.gan.prior(n, self.progress.random["latents"])
-            z, parts = self.gan.tricks.latents(z, self.progress), self.gan.accumulate
+            ranks, n = self.progress.ranks, sum(map(len, self.real(k)))
+            z = self.gan.prior(n * ranks.size, self.progress.random["latents"])
+            z, parts = ranks.own(self.gan.tricks.latents(z, self.progress)), self.gan.accumulate
             self.zs[key] = (z,) if parts == 1 else z.chunk(parts)
         return self.zs[key]
 
@@ -152,7 +152,7 @@ class Round:
         """Note that a player has moved; G's fakes are from now on those of an older G."""
         if player is Player.D:
             k = self.made[Player.D]
-            self.progress.images += sum(map(len, self.real(k)))
+            self.progress.images += self.progress.ranks.size * sum(map(len, self.real(k)))
             if k >= self.planned:
                 self.forget(k)
         else:

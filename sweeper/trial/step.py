@@ -44,7 +44,8 @@ def play_round(
     last, and what else was seen."""
     gan.tricks.begin(gan.networks, progress)
     this = Round(gan, draw, progress, gan.moves(progress, losses))
-    return {name: value for move in this.moves for name, value in play(gan, move, this).items()}
+    seen = {name: value for move in this.moves for name, value in play(gan, move, this).items()}
+    return dict(zip(seen, progress.ranks.means(list(seen.values())), strict=True))
 
 
 def play(gan: Gan, move: Move, this: Round) -> Terms:
@@ -75,6 +76,7 @@ def differentiate(gan: Gan, player: Player, this: Round, *, watched: bool = True
             for turn in turns:
                 gan.tricks.observe(turn)
             seen.append(seen_of(gan, turns, terms))
+    gan.agree(player, this.progress.ranks)
     slopes = gradient_norm(gan, player, this.progress) if watched else {}
     gan.tricks.gradients(player, gan.networks, this.progress)
     return mean_of(seen) | slopes
@@ -127,7 +129,7 @@ def unrolled(gan: Gan, plan: Lookahead, this: Round) -> Round:
                 )
                 here.weights[pair] = {
                     name: weights[name] - (plan.rate or rates[own[name]]) * slope
-                    for name, slope in zip(own, slopes, strict=True)
+                    for name, slope in zip(own, this.progress.ranks.means(slopes), strict=True)
                 }
     return here
 

@@ -84,13 +84,18 @@ def extractor(
         raise ValueError(
             f"a classifier is trained on at least two classes, but {meta.name} has {meta.classes}"
         )
-    key = hashlib.sha256(f"{meta.digest} {RECIPE}".encode()).hexdigest()[:12]
-    path = folder / f"classifier-{meta.name}-{key}.pt"
+    path = classifier_path(store, folder)
     network = Extractor(meta.shape, meta.classes)
     if not path.exists():
         save_whole(train_classifier(network, store, progress).state_dict(), path)
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.eval().requires_grad_(False)
+
+
+def classifier_path(store: Store, folder: Path) -> Path:
+    """Where the classifier of a data set is kept: its name says what it was trained on, and how."""
+    key = hashlib.sha256(f"{store.meta.digest} {RECIPE}".encode()).hexdigest()[:12]
+    return folder / f"classifier-{store.meta.name}-{key}.pt"
 
 
 def train_classifier(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from sweeper.catalog.families import normalizations
-from sweeper.game import Context
+from sweeper.game import Context, Coupled
 from sweeper.registry import Law, LogUniform, Options
 
 
@@ -18,11 +19,11 @@ from sweeper.registry import Law, LogUniform, Options
     provides={"batch_statistics", "batch_coupled", "no_third_derivative"},
     warns={Law("small_batch", "statistics of a few examples are mostly noise")},
 )
-class BatchNorm(nn.BatchNorm1d):
+class BatchNorm(Coupled, nn.BatchNorm1d):
     """Each channel is standardised over the batch (and space), then scaled and shifted.
 
     Takes (N, C, ...). In evaluation, running statistics (with the unbiased variance) stand in for
-    the batch's.
+    the batch's. Ranks that train together have one batch.
     """
 
     def __init__(
@@ -35,6 +36,8 @@ class BatchNorm(nn.BatchNorm1d):
         super().__init__(channels, eps=eps, momentum=momentum)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:  # type: ignore[override]
+        if self.company.size > 1:
+            return self.joined(x)
         return batch_norm(
             x,
             self.running_mean,
@@ -45,3 +48,24 @@ class BatchNorm(nn.BatchNorm1d):
             self.momentum or 0.0,
             self.eps,
         )
+
+    def joined(self, x: Tensor) -> Tensor:
+        """By the statistics of all ranks: torch's own way there is for GPUs alone, and has no
+        second derivative."""
+        h = x.to(torch.promote_types(x.dtype, torch.float32))
+        space = [d for d in range(h.ndim) if d != 1]
+        own = torch.stack(torch.var_mean(h, space, correction=0))
+        variances, means = self.company.gathered(own[None]).unbind(1)
+        mean = means.mean(0)
+        variance = (variances + (means - mean).square()).mean(0)
+        self.follow(mean.detach(), variance.detach(), self.company.size * h.numel() // len(mean))
+        shape = (-1, *[1] * (h.ndim - 2))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return ((h - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+    def follow(self, mean: Tensor, variance: Tensor, n: int) -> None:
+        """Let the running statistics follow those of ``n`` numbers a channel."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        self.running_mean.lerp_(mean, self.momentum or 0.0)
+        self.running_var.lerp_(variance * (n / (n - 1)), self.momentum or 0.0)

@@ -45,7 +45,12 @@ def dragan(
 def perturbed(turn: Turn, c: float, noise: str) -> Batch:
     """Places between real examples and what noise makes of them."""
     x, random = turn.real.image, turn.progress.random["dragan"]
-    draw = torch.rand if noise == "uniform" else torch.randn
-    u = draw(x.shape, generator=random, device=x.device)
-    x_p = x + c * x.std(correction=0) * u
+    ranks = turn.progress.ranks
+    kind = torch.rand if noise == "uniform" else torch.randn
+
+    def draw(n: int) -> Tensor:
+        return kind((n, *x.shape[1:]), generator=random, device=x.device)
+
+    u = ranks.drawn(len(x), draw)
+    x_p = x + c * ranks.gathered(x).std(correction=0) * u
     return turn.real.showing(x + shares(turn, "dragan") * (x_p - x))

@@ -75,7 +75,8 @@ class FeatureMatching(Regularizer):
                     [(x.detach() - y).abs().float().mean() for x, y in zip(real, fake, strict=True)]
                 ).sum()
             )
-        x, y = (features[-1 - self.layer].float().mean(0) for features in (real, fake))
+        mean = turn.progress.ranks.mean
+        x, y = (mean(features[-1 - self.layer].float().mean(0)) for features in (real, fake))
         return self.weight * (x.detach() - y).square().sum()
 
     def total(self, player: Player, terms: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -50,5 +50,6 @@ class Lecam(Regularizer):
         if turn.player is Player.G:
             return
         means = torch.stack([turn.scores.real.mean(), turn.scores.fake.mean()])
-        self.average.lerp_(means.to(self.average.dtype), 1 - self.decay)
+        means = turn.progress.ranks.mean(means.to(self.average.dtype))
+        self.average.lerp_(means, 1 - self.decay)
         self.known.lerp_(torch.ones_like(self.known), 1 - self.decay)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ def input_gradient(
 def shares(turn: Turn, purpose: str) -> Tensor:
     """A number uniform in [0, 1) for each score, the same for all examples of a pack: (N, 1, …)."""
     x, rows = turn.real.image, len(turn.scores.real)
-    drawn = torch.rand(rows, generator=turn.progress.random[purpose], device=x.device)
+    draw = partial(torch.rand, generator=turn.progress.random[purpose], device=x.device)
+    drawn = turn.progress.ranks.drawn(rows, draw)
     return drawn.repeat_interleave(len(x) // rows).reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -69,8 +69,9 @@ class Ada(Trick):
     @torch.no_grad()
     def observe(self, turn: Turn) -> None:
         if turn.player is Player.D:
-            self.signs += turn.scores.real.sign().sum()
-            self.scores += len(turn.scores.real)
+            ranks = turn.progress.ranks
+            self.signs += ranks.sum(turn.scores.real.sign().sum())
+            self.scores += ranks.size * len(turn.scores.real)
 
     def weights(self, player: Player, networks: Networks, progress: Progress) -> None:
         if player is Player.D and progress.moves[player] % self.interval == 0:
@@ -82,7 +83,7 @@ class Ada(Trick):
 
     def images(self, batch: Batch, progress: Progress) -> Batch:
         x = batch.image
-        draw = Draw(x, progress.random["ada"], self.p)
+        draw = Draw(x, progress.random["ada"], self.p, progress.ranks)
         changes = blitted(draw, *x.shape[2:])
         if "geometric" in self.parts:
             changes += deformed(draw, *x.shape[2:])

@@ -9,7 +9,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
-from sweeper.game import Player, Trick
+from sweeper.game import Coupled, Player, Trick
 from sweeper.registry import Law, LogUniform, Options
 
 KEPT = 0.99
@@ -30,7 +30,7 @@ EPS = 1e-8
     },
     facts={"stage": 70},
 )
-class AdversarialLossWeight(Trick):
+class AdversarialLossWeight(Coupled, Trick):
     """The adversarial term counts less, or more, beside the other terms of G's loss.
 
     L_G = L_content + λ · L_adv. λ is ``weight``; or, ``automatic``, λ = weight · |L_content| /
@@ -70,6 +70,7 @@ class AdversarialLossWeight(Trick):
             (term.detach() for name, term in terms.items() if name != "adversarial"),
             start=torch.zeros_like(adversarial),
         )
+        content, adversarial = self.ranks.mean(torch.stack([content, adversarial]))
         self.moves.add_(1)
         rate = (1 / self.moves).clamp(min=1 - KEPT)
         self.content.add_(rate * (content.abs() - self.content))

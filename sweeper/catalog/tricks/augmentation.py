@@ -7,11 +7,14 @@ multiplies matrices, which reduced precision would round.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 
 import torch
 from torch import Tensor
+
+from sweeper.game import ALONE, Ranks
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,21 @@ class Draw:
     like: Tensor
     random: torch.Generator
     chance: Tensor | float = 1.0
+    ranks: Ranks = ALONE
 
     def unit(self, n: int = 1) -> Tensor:
         """``n`` numbers uniform in [0, 1)."""
-        return self.like.new_empty(len(self.like), n, 1, 1).uniform_(generator=self.random)
+        return self.each(n, lambda empty: empty.uniform_(generator=self.random))
 
     def normal(self, n: int = 1) -> Tensor:
         """``n`` numbers from the standard normal distribution."""
-        return self.like.new_empty(len(self.like), n, 1, 1).normal_(generator=self.random)
+        return self.each(n, lambda empty: empty.normal_(generator=self.random))
+
+    def each(self, n: int, fill: Callable[[Tensor], Tensor]) -> Tensor:
+        """``n`` numbers for each image."""
+        return self.ranks.drawn(
+            len(self.like), lambda images: fill(self.like.new_empty(images, n, 1, 1))
+        )
 
     def choice(self, n: int) -> Tensor:
         """A whole number below ``n``."""
@@ -46,17 +56,16 @@ class Draw:
 # The three of DiffAugment.
 
 
-def colored(x: Tensor, random: torch.Generator) -> Tensor:
+def colored(x: Tensor, draw: Draw) -> Tensor:
     """Another brightness, by up to ½; saturation, up to twofold; and contrast, from ½ to 3/2."""
-    draw = Draw(x, random)
     x = x + (draw.unit() - 0.5)
     x = about(x.mean(1, keepdim=True), x, 2 * draw.unit())
     return about(x.mean((1, 2, 3), keepdim=True), x, draw.unit() + 0.5)
 
 
-def translated(x: Tensor, random: torch.Generator) -> Tensor:
+def translated(x: Tensor, draw: Draw) -> Tensor:
     """Shifted by whole pixels, up to an eighth of the sides each way; zeros come in."""
-    draw, sides = Draw(x, random), x.shape[2:]
+    sides = x.shape[2:]
     most = [int(side / 8 + 0.5) for side in sides]
     rows, columns = (
         torch.arange(side, device=x.device) + (draw.choice(2 * m + 1) - m).long().flatten(1)
@@ -69,9 +78,9 @@ def translated(x: Tensor, random: torch.Generator) -> Tensor:
     return moved * inside
 
 
-def cut_out(x: Tensor, random: torch.Generator) -> Tensor:
+def cut_out(x: Tensor, draw: Draw) -> Tensor:
     """Without a rectangle of half their sides, around a random pixel, where they become zero."""
-    draw, (height, width) = Draw(x, random), x.shape[2:]
+    height, width = x.shape[2:]
     rows, columns = (
         covered(side, draw.choice(side + 1 - int(side / 2 + 0.5) % 2).flatten(1))
         for side in (height, width)

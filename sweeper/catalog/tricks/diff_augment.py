@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 from sweeper.catalog.families import tricks
-from sweeper.catalog.tricks.augmentation import colored, cut_out, translated
+from sweeper.catalog.tricks.augmentation import Draw, colored, cut_out, translated
 from sweeper.game import Batch, Progress, Trick
 from sweeper.registry import Law, Options
 
@@ -48,5 +48,5 @@ class DiffAugment(Trick):
     def images(self, batch: Batch, progress: Progress) -> Batch:
         x = batch.image
         for change in self.changes:
-            x = change(x, progress.random["diff_augment"])
+            x = change(x, Draw(x, progress.random["diff_augment"], ranks=progress.ranks))
         return batch.showing(x)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from sweeper.catalog.families import tricks
-from sweeper.game import Player, Trick
+from sweeper.game import Coupled, Player, Trick
 from sweeper.registry import Integers, Law, Options, Uniform
 
 
@@ -47,7 +47,7 @@ class GeneratorDropout(Trick):
         return Dropout(self.p, self.at_test) if drops else None
 
 
-class Dropout(nn.Module):
+class Dropout(Coupled):
     """Dropout, in evaluation too if so asked."""
 
     def __init__(self, p: float, at_test: bool) -> None:
@@ -55,4 +55,8 @@ class Dropout(nn.Module):
         self.p, self.at_test = p, at_test
 
     def forward(self, h: Tensor) -> Tensor:
-        return dropout(h, self.p, training=self.training or self.at_test)
+        if not (self.training or self.at_test):
+            return h
+        return h * self.company.drawn(
+            len(h), lambda n: dropout(h.new_ones(n, *h.shape[1:]), self.p)
+        )

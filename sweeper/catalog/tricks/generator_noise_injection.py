@@ -9,7 +9,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from sweeper.catalog.families import tricks
-from sweeper.game import Player, Trick
+from sweeper.game import Coupled, Player, Trick
 from sweeper.registry import LogUniform, Options
 
 
@@ -35,7 +35,7 @@ class GeneratorNoiseInjection(Trick):
         return Noise(channels, self.sigma, self.shared_channels) if player is Player.G else None
 
 
-class Noise(nn.Module):
+class Noise(Coupled):
     """Gaussian noise on activations (N, channels, ...), of a given scale or learnt ones."""
 
     scale: Tensor | float
@@ -46,9 +46,13 @@ class Noise(nn.Module):
         self.scale = nn.Parameter(torch.zeros(channels)) if sigma is None else sigma
 
     def forward(self, h: Tensor) -> Tensor:
-        n, channels, *space = h.shape
-        shape = (n, 1 if self.shared else channels, *space)
-        noise = torch.randn(shape, dtype=h.dtype, device=h.device)
+        own, channels, *space = h.shape
+        shape = (1 if self.shared else channels, *space)
+
+        def draw(n: int) -> Tensor:
+            return torch.randn(n, *shape, dtype=h.dtype, device=h.device)
+
+        noise = self.company.drawn(own, draw)
         if isinstance(self.scale, Tensor):
             return h + self.scale.to(h.dtype).reshape(-1, *[1] * len(space)) * noise
         return h + self.scale * noise

@@ -42,7 +42,8 @@ class ImagePool(Trick):
             self.register_buffer(name, value.new_zeros(self.size, *value.shape[1:]))
 
     def fakes(self, batch: Batch, progress: Progress) -> Batch:
-        n, device, random = len(batch), batch.image.device, progress.random["image_pool"]
+        ranks, device, random = progress.ranks, batch.image.device, progress.random["image_pool"]
+        n = ranks.size * len(batch)
         turn = self.seen + torch.arange(n, device=device)
         free = turn < self.size
         swapped = ~free & (torch.rand(n, generator=random, device=device) < 0.5)
@@ -52,10 +53,10 @@ class ImagePool(Trick):
         after = last(kept & (place == torch.arange(self.size, device=device)[:, None]))
         self.seen.add_(n)
         shown = dict[str, Tensor]()
-        for name, new in known(batch).items():
-            pool = self.get_buffer(name)
+        for name, own in known(batch).items():
+            pool, new = self.get_buffer(name), ranks.gathered(own)
             older = chosen(before >= 0, new.detach()[before], pool[place])
-            shown[name] = chosen(swapped, older, new)
+            shown[name] = ranks.own(chosen(swapped, older, new))
             pool.copy_(chosen(after >= 0, new.detach()[after], pool))
         return Batch(**shown)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt, Le
+from torch import Tensor
 
 from sweeper.catalog.families import tricks
 from sweeper.catalog.tricks.fading import Fading, left
@@ -41,6 +42,9 @@ class InstanceNoise(Trick):
         deviation = self.deviation(progress)
         if deviation == 0:
             return batch
-        x = batch.image
-        noise = torch.randn(x.shape, generator=progress.random["instance_noise"], device=x.device)
-        return batch.showing(x + deviation * noise)
+        x, random = batch.image, progress.random["instance_noise"]
+
+        def draw(n: int) -> Tensor:
+            return torch.randn(n, *x.shape[1:], generator=random, device=x.device)
+
+        return batch.showing(x + deviation * progress.ranks.drawn(len(x), draw))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -45,8 +46,9 @@ class LabelFlipping(Trick):
         self.p, self.per, self.decay = p, per, decay
 
     def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:
-        n, device = len(real) if self.per == "sample" else 1, real.image.device
-        drawn = torch.rand(n, generator=progress.random["label_flipping"], device=device)
+        random, device = progress.random["label_flipping"], real.image.device
+        draw = partial(torch.rand, generator=random, device=device)
+        drawn = progress.ranks.drawn(len(real), draw) if self.per == "sample" else draw(1)
         flipped = drawn < self.p * left(self.decay, progress.fraction)
         return mixed(flipped, fake, real), mixed(flipped, real, fake)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -43,11 +44,11 @@ class LabelNoise(Trick):
 
     def standard(self, labels: Tensor, progress: Progress) -> Tensor:
         """Noise of mean 0 and deviation 1, in the shape of the labels."""
-        draw = torch.randn if self.noise == "normal" else torch.rand
-        drawn = draw(
-            labels.shape,
+        draw = partial(
+            torch.randn if self.noise == "normal" else torch.rand,
             generator=progress.random["label_noise"],
             dtype=labels.dtype,
             device=labels.device,
         )
+        drawn = progress.ranks.drawn(len(labels), draw)
         return drawn if self.noise == "normal" else 3**0.5 * (2 * drawn - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -47,7 +48,12 @@ class LabelSmoothing(Trick):
         self.spread = spread
 
     def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
-        random = progress.random["label_smoothing"]
-        unit = torch.rand(labels.shape, generator=random, dtype=labels.dtype, device=labels.device)
+        draw = partial(
+            torch.rand,
+            generator=progress.random["label_smoothing"],
+            dtype=labels.dtype,
+            device=labels.device,
+        )
+        unit = progress.ranks.drawn(len(labels), draw)
         eps = self.eps[side] * (1 + self.spread * (2 * unit - 1))
         return labels - eps if side == "real" else labels + eps

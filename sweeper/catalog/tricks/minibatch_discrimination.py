@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sweeper.catalog.families import tricks
 from sweeper.catalog.tricks.minibatch import MIXED, beside, full
-from sweeper.game import Summary, Trick
+from sweeper.game import Coupled, Summary, Trick
 from sweeper.registry import Law, Options
 
 
@@ -45,7 +45,7 @@ class MinibatchDiscrimination(Trick):
         return Closeness(shape, self.kernels, self.dims, self.include_self)
 
 
-class Closeness(Summary):
+class Closeness(Coupled, Summary):
     """Activations, and how close each example's are to those of the batch."""
 
     def __init__(self, shape: tuple[int, ...], kernels: int, dims: int, include_self: bool) -> None:
@@ -55,5 +55,5 @@ class Closeness(Summary):
 
     def forward(self, h: Tensor) -> Tensor:
         m = full(self.project(h.flatten(1))).reshape(len(h), self.kernels, -1)
-        close = torch.exp(-(m[:, None] - m).abs().sum(-1))
+        close = torch.exp(-(m[:, None] - self.company.gathered(m)).abs().sum(-1))
         return beside(h, close.sum(1) if self.include_self else close.sum(1) - 1)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sweeper.catalog.families import tricks
 from sweeper.catalog.tricks.minibatch import MIXED, beside, full
-from sweeper.game import Summary, Trick
+from sweeper.game import Coupled, Summary, Trick
 from sweeper.registry import Options
 
 EPS = 1e-8
@@ -45,7 +45,7 @@ class MinibatchStddev(Trick):
         return Deviation(shape, self.group, self.channels)
 
 
-class Deviation(Summary):
+class Deviation(Coupled, Summary):
     """Activations, and how much they differ within each group of examples."""
 
     def __init__(self, shape: tuple[int, ...], group: int, parts: int) -> None:
@@ -56,10 +56,11 @@ class Deviation(Summary):
         self.group, self.parts = group, parts
 
     def forward(self, h: Tensor) -> Tensor:
-        size = size_of_groups(len(h), self.group)
-        y = full(h).reshape(size, len(h) // size, self.parts, -1)
+        everyone = self.company.gathered(full(h))
+        size = size_of_groups(len(everyone), self.group)
+        y = everyone.reshape(size, len(everyone) // size, self.parts, -1)
         deviation = (y.var(0, correction=0) + EPS).sqrt().mean(-1)
-        return beside(h, deviation.repeat(size, 1))
+        return beside(h, self.company.own(deviation.repeat(size, 1)))
 
 
 def size_of_groups(n: int, wanted: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
@@ -39,6 +40,11 @@ class OneSidedLabelSmoothing(Trick):
     def targets(self, labels: Tensor, side: Side, progress: Progress) -> Tensor:
         if side == "fake":
             return labels
-        random = progress.random["label_smoothing"]
-        unit = torch.rand(labels.shape, generator=random, dtype=labels.dtype, device=labels.device)
+        draw = partial(
+            torch.rand,
+            generator=progress.random["label_smoothing"],
+            dtype=labels.dtype,
+            device=labels.device,
+        )
+        unit = progress.ranks.drawn(len(labels), draw)
         return labels * (self.alpha + self.spread * (2 * unit - 1))

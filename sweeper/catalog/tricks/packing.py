@@ -16,6 +16,9 @@ from sweeper.registry import Integers, Law
 @tricks.register(
     paper="lin2018",
     provides={Law("packs", when="m > 1")},
+    conflicts={
+        Law("ranks", "the examples of a pack stand side by side in the joined batch", when="m > 1")
+    },
     warns={
         Law("minibatch", "both show D several examples at once, and it now compares packs", "m > 1")
     },

@@ -42,4 +42,5 @@ class TopK(Trick):
         return max(1, round(n * share))
 
     def fake_scores(self, scores: Tensor, progress: Progress) -> Tensor:
-        return scores.topk(self.count(len(scores), progress)).values
+        everyone = progress.ranks.gathered(scores)
+        return everyone.topk(self.count(len(everyone), progress)).values
