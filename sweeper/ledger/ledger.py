@@ -3,6 +3,7 @@ made again."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -500,6 +501,16 @@ class Ledger:
 def _event(row: Sequence[Any]) -> Event:
     seq, trial, attempt, kind, step, value, decision, data, at = row
     return Event(seq, trial, attempt, kind, step, value, decision, json.loads(data), at)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep drivers out of a results folder for a while. Raises LedgerError when one has it."""
+    handle = _hold(folder / "ledger.lock")
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def _hold(path: Path) -> int:

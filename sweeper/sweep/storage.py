@@ -8,7 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
@@ -76,9 +76,10 @@ class Storage:
         inner.uri = _joined(self.uri, prefix)
         return inner
 
-    def files(self, prefix: str = "") -> dict[str, Stamp]:
-        """Every whole file under a prefix, by its name from there on; empty if there is none."""
-        selector = fs.FileSelector(self._path(prefix), recursive=True, allow_not_found=True)
+    def files(self, prefix: str = "", *, deep: bool = True) -> dict[str, Stamp]:
+        """Every whole file under a prefix, or right under it unless ``deep``, by its name from
+        there on; empty if there is none."""
+        selector = fs.FileSelector(self._path(prefix), recursive=deep, allow_not_found=True)
         with self._told("listed", prefix):
             found = self._fs.get_file_info(selector)
         start = len(selector.base_dir.rstrip("/")) + 1
@@ -144,8 +145,7 @@ class Storage:
             try:
                 stamp = stamp_of(path)
                 if known.get(name) != stamp:
-                    _inside(folder, path)
-                    self.put(path, _joined(prefix, name))
+                    self.put(inside(folder, path), _joined(prefix, name))
                     known[name] = stamp
                     sent.append(name)
             except (StorageError, FileNotFoundError):
@@ -162,8 +162,7 @@ class Storage:
         for name, stamp in sorted(self.files(prefix).items()):
             if not wanted(name):
                 continue
-            path = folder / PurePosixPath(checked(name))
-            _inside(folder, path)
+            path = inside(folder, folder / checked(name))
             if known.get(name) != stamp or not path.is_file():
                 self.get(_joined(prefix, name), path)
                 known[name] = stamp
@@ -243,12 +242,15 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(folder).as_posix(), path
 
 
-def _inside(folder: Path, path: Path) -> None:
+def inside(folder: Path, path: Path) -> Path:
+    """The path, if it is a file of the folder, or will be. Raises StorageError if it leads out, as
+    through a link."""
     real = path.resolve()
     if not real.is_relative_to(folder.resolve()):
         raise StorageError(f"names stay in their folder, but {path} leads to {real}")
     if path.exists() and not stat.S_ISREG(path.stat().st_mode):
         raise StorageError(f"a storage keeps files, but {path} is none")
+    return path
 
 
 def _joined(prefix: str, name: str) -> str:
