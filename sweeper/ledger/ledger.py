@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import sqlite3
 import threading
 import time
@@ -519,11 +520,29 @@ def _hold(path: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.read(handle, 100).decode(errors="replace").strip() or "another process"
+        who = _written(handle)
         os.close(handle)
-        raise LedgerError(
-            f"one driver runs a sweep at a time, but {path.parent} is held by {holder}"
-        ) from None
+        law = "one driver runs a sweep at a time"
+        raise LedgerError(f"{law}, but {path.parent} is held by {who}") from None
     os.ftruncate(handle, 0)
-    os.write(handle, f"process {os.getpid()}".encode())
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
     return handle
+
+
+def holder(folder: Path) -> str | None:
+    """Who drives the sweep of a results folder: a process and its host. None if nobody does."""
+    try:
+        handle = os.open(folder / "ledger.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _written(handle)
+    finally:
+        os.close(handle)
+    return None
+
+
+def _written(handle: int) -> str:
+    return os.read(handle, 300).decode(errors="replace").strip() or "another process"
