@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeper.ledger.ledger import Ledger, Record
+from sweeper.ledger.ledger import Event, Ledger, Record
+
+REFRESH = 5.0
+"""Seconds between two writings of the tables while trials run."""
+SHARE = 0.05
+"""The part of a sweep's time that writing them may take; a long table is written less often."""
+BATCH = 100
+"""Trials whose long rows are in memory at a time."""
 
 
 def write_tables(ledger: Ledger, folder: Path, protocol: str, *, closing: bool = True) -> None:
@@ -21,14 +30,76 @@ def write_tables(ledger: Ledger, folder: Path, protocol: str, *, closing: bool =
     ``protocol`` is the hash of the evaluation protocol; it stands on every row of a score, and rows
     of different protocols are never to be compared.
     """
-    records = ledger.records
-    _write(trial_rows(records, protocol), folder / "trials.parquet", TRIALS)
-    _write(measurement_rows(records, protocol), folder / "measurements.parquet", MEASUREMENTS)
-    _write(verdict_rows(records), folder / "verdicts.parquet", VERDICTS)
-    if closing:
-        _write(window_rows(records), folder / "windows.parquet", WINDOWS)
-        _write(layer_rows(records), folder / "layers.parquet", LAYERS)
+    Tables(ledger, folder, protocol).write(closing=closing)
 
+
+class Tables:
+    """Keeps the Parquet tables of a results folder some seconds behind the ledger, within their
+    share of the time. The rows of trials that have ended are made once."""
+
+    def __init__(self, ledger: Ledger, folder: Path, protocol: str) -> None:
+        self.ledger, self.folder, self.protocol = ledger, folder, protocol
+        self._due = 0.0
+        self._ended: set[int] = set()
+        self._rows: dict[str, pa.Table] = {}
+
+    def observe(self, event: Event) -> None:
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self, *, closing: bool = False) -> None:
+        """Write them now; when the sweep is ``closing``, the long ones, too."""
+        begun = time.monotonic()
+        for name, table in self._tables().items():
+            with _replaced(self.folder / f"{name}.parquet") as draft:
+                pq.write_table(table, draft)
+        if closing:
+            self._stream("windows", WINDOWS, window_rows)
+            self._stream("layers", LAYERS, layer_rows)
+        now = time.monotonic()
+        self._due = now + max(REFRESH, (now - begun) / SHARE)
+
+    def _tables(self) -> dict[str, pa.Table]:
+        records = [r for r in self.ledger.records if r.number not in self._ended]
+        ended = [r for r in records if r.ended]
+        for some in _batches(ended):
+            self._rows = self._joined(some)
+        self._ended.update(r.number for r in ended)
+        whole = self._joined([r for r in records if r.number not in self._ended])
+        return {
+            name: table.sort_by([(key, "ascending") for key in KEYS if key in table.column_names])
+            for name, table in whole.items()
+        }
+
+    def _joined(self, records: Sequence[Record]) -> dict[str, pa.Table]:
+        """The rows of ended trials, and those of some more."""
+        more = {
+            "trials": _table(trial_rows(records, self.protocol), TRIALS),
+            "measurements": _table(measurement_rows(records, self.protocol), MEASUREMENTS),
+            "verdicts": _table(verdict_rows(records), VERDICTS),
+        }
+        return {
+            name: _joined(self._rows[name], table) if name in self._rows else table
+            for name, table in more.items()
+        }
+
+    def _stream(
+        self,
+        name: str,
+        schema: pa.Schema,
+        rows: Callable[[Sequence[Record]], list[dict[str, Any]]],
+    ) -> None:
+        """Write a table that is too long for the memory."""
+        with (
+            _replaced(self.folder / f"{name}.parquet") as draft,
+            pq.ParquetWriter(draft, schema) as writer,
+        ):
+            for some in _batches(self.ledger.records):
+                writer.write_table(pa.Table.from_pylist(rows(some), schema))
+
+
+KEYS = ("trial", "images")
+"""By what rows are sorted."""
 
 TRIALS = pa.schema(
     [
@@ -121,7 +192,7 @@ def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]
             "attempts": r.attempts,
             "reason": r.reason,
             "warnings": r.warnings,
-            "traceback": r.events[-1].data.get("traceback") if r.ended else None,
+            "traceback": r.last.data.get("traceback") if r.last is not None and r.ended else None,
             "protocol": protocol,
             "config": json.dumps(r.config),
             "created": round(r.at * 1e6),
@@ -194,16 +265,26 @@ def layer_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
-def _write(rows: Sequence[Mapping[str, Any]], path: Path, fixed: pa.Schema) -> None:
+def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    return (records[i : i + BATCH] for i in range(0, len(records), BATCH))
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[Path]:
+    """A draft that takes the place of a file when it is whole."""
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    yield draft
+    os.replace(draft, path)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], fixed: pa.Schema) -> pa.Table:
     extra = sorted({name for row in rows for name in row} - set(fixed.names))
     columns = {
         name: pa.array([row.get(name) for row in rows], fixed.field(name).type)
         for name in fixed.names
     }
     columns |= {name: _column([row.get(name) for row in rows]) for name in extra}
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    pq.write_table(pa.table(columns), draft)
-    os.replace(draft, path)
+    return pa.table(columns)
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
@@ -214,3 +295,27 @@ def _column(values: Sequence[Any]) -> pa.Array:
     if len(kinds) > 1:
         return pa.array([None if v is None else str(v) for v in values], pa.string())
     return pa.array(values)
+
+
+def _joined(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Two tables as one, whose columns have a type that suits both."""
+    fixed = [name for name in first.column_names if "." not in name]
+    extra = sorted({*first.column_names, *second.column_names} - set(fixed))
+    return pa.table({name: _chunks(first, second, name) for name in (*fixed, *extra)})
+
+
+def _chunks(first: pa.Table, second: pa.Table, name: str) -> pa.ChunkedArray:
+    parts = [t[name] if name in t.column_names else pa.nulls(len(t)) for t in (first, second)]
+    kinds = {part.type for part in parts} - {pa.null()}
+    if len(kinds) <= 1 or kinds == {pa.int64(), pa.float64()}:
+        kind = pa.float64() if len(kinds) == 2 else next(iter(kinds), pa.null())
+        parts = [part.cast(kind) for part in parts]
+    else:
+        parts = [
+            pa.array([None if v is None else str(v) for v in part.to_pylist()], pa.string())
+            for part in parts
+        ]
+    return pa.chunked_array(
+        [chunk for p in parts for chunk in (p.chunks if isinstance(p, pa.ChunkedArray) else [p])],
+        parts[0].type,
+    ).combine_chunks()

@@ -8,25 +8,24 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sweeper.ledger.ledger import Event, Ledger
-from sweeper.ledger.tables import write_tables
+from sweeper.ledger.ledger import Ledger
+from sweeper.ledger.tables import Tables
 from sweeper.sweep.executor import InlineExecutor, Sweep
+from sweeper.sweep.keeper import copying
 from sweeper.sweep.live import view
+from sweeper.sweep.mirror import place_of
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import project
 from sweeper.sweep.tracking import Tracker, default_uri
 
 GRACE = 12.0
 """Seconds between a signal and the end of the process, whatever a worker is doing."""
-REFRESH = 5.0
-"""Seconds between two writings of the tables while trials run."""
 KEPT = 5
 """Best trials whose checkpoints are kept when a sweep is complete, besides the baselines."""
 
@@ -39,24 +38,8 @@ class How:
     address: str | None = None
     json_lines: bool = False
     tracking: str | None = None
-
-
-@dataclass
-class Tables:
-    """Keeps the Parquet tables no more than some seconds behind the ledger."""
-
-    ledger: Ledger
-    plan: Plan
-    written: float = 0.0
-
-    def observe(self, event: Event) -> None:
-        if time.monotonic() - self.written > REFRESH:
-            self.write()
-
-    def write(self, *, closing: bool = False) -> None:
-        folder, protocol = self.plan.folder, self.plan.protocol_hash
-        write_tables(self.ledger, folder, protocol, closing=closing)
-        self.written = time.monotonic()
+    max_gpus: int | None = None
+    storage: str | None = None
 
 
 def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
@@ -64,16 +47,32 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
     says.
 
     ``say`` is told, in lines, what is done. Raises LedgerError when another driver runs the sweep,
-    and ClusterError.
+    ClusterError, and StorageError.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with Ledger(plan.folder) as ledger, executor(plan, how, say) as runner:
-        shown = {**plan.plain(), "concurrency": runner.concurrency, "engine": runner.name}
+    stopping = threading.Event()
+    with (
+        Ledger(plan.folder) as ledger,
+        executor(plan, how, say) as runner,
+        copying(plan, how.storage, stopping.set) as copy,
+    ):
+        shown = {
+            **plan.plain(),
+            "concurrency": runner.concurrency,
+            "engine": runner.name,
+            "storage": how.storage,
+        }
         plan.write(shown)
-        tables = Tables(ledger, plan)
+        tables = Tables(ledger, plan.folder, plan.protocol_hash)
         screen = view(shown, ledger, json_lines=how.json_lines)
         tracker = Tracker(shown, ledger, plan.folder, how.tracking or default_uri(plan.folder))
-        sweep = Sweep(plan, ledger, [screen, tracker, tables])
+        sweep = Sweep(
+            plan,
+            ledger,
+            [screen, tracker, tables, copy],
+            stopping,
+            storage=place_of(how.storage, plan.id) if how.storage else None,
+        )
         try:
             with signals(sweep, ledger, plan, urgent=how.inline) as caught:
                 runner.run(sweep)
@@ -81,6 +80,8 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
             screen.close()
             for law, n in sweep.proposer.rejected.items():
                 ledger.count(f"rejected: {law}", n)
+            if not caught():
+                copy.finish(best(ledger), complete=sweep.complete)
             if sweep.complete:
                 prune(ledger, plan)
             tables.write(closing=True)
@@ -107,12 +108,13 @@ def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
     resources = plan.space.resources
     with tune.cluster(how.address, resources.cpu) as found:
         from sweeper.sweep.adapters import TuneExecutor
+        from sweeper.sweep.arrange import arrange
+        from sweeper.sweep.preflight import preflight
 
-        gpus = (1.0 if found.gpus else 0.0) if resources.gpu == "auto" else resources.gpu
-        room = found.cpus // resources.cpu
-        concurrency = max(1, min(room, int(found.gpus / gpus)) if gpus else room)
-        say(f"running on {found}; {concurrency} trials at a time")
-        yield TuneExecutor(concurrency, gpus)
+        preflight(how.storage or str(plan.cache), plan.name, str(plan.cache), say)
+        layout = arrange(plan, how.max_gpus, say)
+        say(f"running on {found}; {layout}")
+        yield TuneExecutor(layout.trials, layout.gpus, layout.nodes)
 
 
 @contextlib.contextmanager
@@ -169,12 +171,17 @@ def code(ledger: Ledger) -> int:
     return 3 if "failed" in states else 0
 
 
-def prune(ledger: Ledger, plan: Plan) -> None:
-    """Of a complete sweep keep the checkpoints of the best trials and the baselines."""
+def best(ledger: Ledger) -> set[int]:
+    """The best trials and the baselines, whose checkpoints are worth keeping."""
     ranked = sorted(
         (r for r in ledger.records if r.score is not None), key=lambda r: r.score or 0.0
     )
-    kept = {r.number for r in ranked[:KEPT]} | {r.number for r in ledger.records if r.baseline}
+    return {r.number for r in ranked[:KEPT]} | {r.number for r in ledger.records if r.baseline}
+
+
+def prune(ledger: Ledger, plan: Plan) -> None:
+    """Of a complete sweep keep the checkpoints of the best trials and the baselines."""
+    kept = best(ledger)
     for record in ledger.records:
         if record.number not in kept:
             for file in (plan.folder / "trials" / f"{record.number:05d}" / "checkpoints").glob("*"):
