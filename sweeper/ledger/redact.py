@@ -10,7 +10,7 @@ from typing import Any
 NAMED = re.compile(r"(TOKEN|PASSWORD|PASSWD|SECRET|API_KEY|PRIVATE_KEY|ACCESS_KEY(_ID)?)$")
 """Environment variables that hold a secret: ``MLFLOW_TRACKING_PASSWORD``, ``AWS_ACCESS_KEY_ID``."""
 
-USER = re.compile(r"(?<=://)[^\s/@'\"]+@")
+USER = re.compile(r"(?<=://)[^\s/'\"]+@")
 """What stands before the host in an address: ``user:password@``."""
 
 ASKED = re.compile(

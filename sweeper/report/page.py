@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from sweeper.ledger.ledger import BROKEN
+from sweeper.ledger.links import check_links
 from sweeper.report import figures, text
 from sweeper.report.ranking import (
     Row,
@@ -47,9 +48,10 @@ SHEET_PIXELS = 1024
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a results folder, whole or not at all, and return its path.
 
-    Raises FileNotFoundError when the folder holds no sweep, and ValueError when its scores were
-    measured under more than one protocol.
+    Raises FileNotFoundError when the folder holds no sweep, ValueError when its scores were
+    measured under more than one protocol, and LedgerError when it leads out of itself.
     """
+    check_links(folder)
     path = folder / "report.html"
     draft = folder / f".report.{os.getpid()}.tmp"
     try:

@@ -7,7 +7,10 @@ the file as it may be by then.
 from __future__ import annotations
 
 import hashlib
+import json
 import linecache
+import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +25,9 @@ from sweeper.space.source import InputError
 
 FOLDER = "use"
 """Where a results folder keeps the files that its trials were made with."""
+
+BROUGHT = "brought.json"
+"""Which of the files there were put there on this machine, and are as they were put."""
 
 
 @dataclass(frozen=True)
@@ -105,20 +111,53 @@ def bring(paths: Iterable[Path]) -> tuple[Used, ...]:
 
 
 def keep(files: Sequence[Used], folder: Path) -> None:
-    """Write what is used into a results folder."""
+    """Write what is used into a results folder, and note that it was put there on this machine."""
     for used in files:
         path = folder / used.stored
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(used.source, encoding="utf-8")
+        if not put_here(path):
+            path.write_text(used.source, encoding="utf-8")
+    if files:
+        marks = {Path(used.stored).name: mark(folder / used.stored) for used in files}
+        (folder / FOLDER / BROUGHT).write_text(json.dumps(marks))
 
 
-def kept(folder: Path, plain: Sequence[Mapping[str, str]]) -> tuple[Used, ...]:
-    """What a results folder was made with, as ``sweep.json`` lists it, run. Raises InputError if it
-    was changed since."""
+def kept(
+    folder: Path, plain: Sequence[Mapping[str, str]], named: Sequence[Path] = ()
+) -> tuple[Used, ...]:
+    """What a results folder was made with, as ``sweep.json`` lists it, run.
+
+    Nobody's code runs because a folder holds it: each file was put there by a sweep on this
+    machine, or is among those that the user has ``named``. Raises InputError if one was not, or was
+    changed since.
+    """
     files = tuple(Used(p["name"], read(folder / p["file"]).source) for p in plain)
+    trusted = {read(path).sha256 for path in named}
     for used, p in zip(files, plain, strict=True):
-        if used.sha256 != p["sha256"]:
+        path = folder / used.stored
+        if used.sha256 != p["sha256"] or p["file"] != used.stored:
             law = "what a sweep began with stays as it is, but this file was changed"
             raise InputError([f"{folder / p['file']}: {law}"])
+        if used.sha256 not in trusted and not put_here(path):
+            typed = shlex.quote(os.path.relpath(path))
+            law = f"its trials run the code in {typed}, which was brought from elsewhere"
+            raise InputError([f"{folder}: {law}: if you trust it, add --use {typed}"])
+    for used in files:
         used.load()
     return files
+
+
+def put_here(path: Path) -> bool:
+    """Whether a sweep on this machine wrote a file of a results folder, and nobody since."""
+    try:
+        marks = json.loads((path.parent / BROUGHT).read_text())
+        return bool(marks[path.name] == mark(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def mark(path: Path) -> list[int]:
+    """What no copy of a file can have in common with it, and nobody can set: the number that the
+    file system gave it, and when it last changed."""
+    there = path.lstat()
+    return [there.st_ino, there.st_ctime_ns]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -21,6 +22,9 @@ import sweeper
 from sweeper.catalog import families as of
 from sweeper.catalog.datasets.store import Store
 from sweeper.config import Misfit, Problem, Trial
+from sweeper.ledger.ledger import LedgerError
+from sweeper.ledger.links import check_links
+from sweeper.ledger.redact import hide
 from sweeper.registry import nearest
 from sweeper.space.holes import Fixed, fill, settle
 from sweeper.space.source import InputError, Source, read
@@ -307,7 +311,7 @@ def resolve(
         trials=trials,
         seed=seed,
         created=created or time.time(),
-        command=command or shlex.join(["sweeper", *sys.argv[1:]]),
+        command=command or hide(shlex.join(["sweeper", *sys.argv[1:]])),
         filled=filled,
         written=written,
         use=use,
@@ -324,12 +328,15 @@ def reopen(
         raise InputError(
             [f"resume takes a results folder, which holds sweep.json, but {folder} does not"]
         )
-    used = brought_before(folder)
+    check_inside(folder)
+    used = brought_before(folder, use)
     check_same(folder, used, use)
     space = load(folder / "resolved.yaml", use=[folder / u.stored for u in used])
     try:
         plain = json.loads(file.read_text())
         same = plain["parameters"] == json.loads(json.dumps(space.parameters))
+        if not re.fullmatch("[0-9a-f]{12}", plain["id"]):  # it is part of paths
+            raise ValueError
     except (ValueError, KeyError, TypeError):
         raise InputError([f"{file}: this is not what sweeper wrote there"]) from None
     if not same:
@@ -356,12 +363,20 @@ def reopen(
     return plan
 
 
-def brought_before(folder: Path) -> tuple[Used, ...]:
-    """The files of techniques that a results folder was made with, brought again. Raises
-    InputError."""
+def check_inside(folder: Path) -> None:
+    """Raise InputError if a results folder, which may be a stranger's, leads out of itself."""
+    try:
+        check_links(folder)
+    except LedgerError as error:
+        raise InputError([str(error)]) from None
+
+
+def brought_before(folder: Path, named: Sequence[Path] = ()) -> tuple[Used, ...]:
+    """The files of techniques that a results folder was made with, brought again, if they were put
+    there on this machine or are ``named`` now. Raises InputError."""
     file = folder / "sweep.json"
     try:
-        return kept(folder, json.loads(file.read_text()).get("use", []))
+        return kept(folder, json.loads(file.read_text()).get("use", []), named)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
@@ -394,7 +409,7 @@ def new_name(out: Path, wanted: str) -> str:
     if not wanted or wanted != Path(wanted).name or wanted.startswith("."):
         raise InputError([f"a sweep's name is the name of a folder, but got {wanted!r}"])
     numbered = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, 100_000))
-    return next(name for name in numbered if not (out / name).exists())
+    return next(name for name in numbered if not os.path.lexists(out / name))
 
 
 def describe_preset(preset: Source) -> list[str]:

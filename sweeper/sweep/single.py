@@ -21,7 +21,14 @@ from sweeper.space.source import InputError
 from sweeper.space.space import SearchSpace
 from sweeper.space.use import keep
 from sweeper.stream import Measurement
-from sweeper.sweep.plan import Progress, Settings, brought_before, new_name, prepare
+from sweeper.sweep.plan import (
+    Progress,
+    Settings,
+    brought_before,
+    check_inside,
+    new_name,
+    prepare,
+)
 from sweeper.sweep.proposer import random_study
 from sweeper.trial import start
 from sweeper.trial.assemble import build
@@ -151,12 +158,14 @@ def generate(
     seed: int,
     walk: str | None = None,
     steps: int = 8,
+    use: tuple[Path, ...] = (),
 ) -> Iterator[str]:
     """Write a sheet of samples of a trial's best generator, or of walks of so many ``steps``
     between its latents, a row each. Raises InputError without one."""
     if not (folder / "ledger.sqlite").is_file():
         raise InputError([f"a results folder holds ledger.sqlite, but {folder} does not"])
-    brought_before(folder)
+    check_inside(folder)
+    brought_before(folder, use)
     way = None if walk is None else walk_of(walk)
     ledger = Ledger(folder, write=False)
     try:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.ledger.ledger import Event, Ledger, Record
 from sweeper.ledger.names import format_value
+from sweeper.ledger.redact import hide
 from sweeper.sweep import views
 
 if TYPE_CHECKING:
@@ -162,9 +163,9 @@ class Tracker:
 
     def _warn(self, error: Exception) -> None:
         if not self.warnings:
-            reason = str(error).strip().partition("\n")[0][:200]
+            reason = hide(str(error)).strip().partition("\n")[0][:200]
             self.warnings.append(
-                f"MLflow at {self.uri} takes no records ({type(error).__name__}: {reason}); "
+                f"MLflow at {hide(self.uri)} takes no records ({type(error).__name__}: {reason}); "
                 "the sweep goes on, and MLflow is told when it answers again"
             )
 

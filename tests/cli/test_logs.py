@@ -175,3 +175,97 @@ def test_a_log_is_read_without_the_engine(swept: Path) -> None:
     assert done.returncode == 0, done.stderr
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert not imported & {"ray", "mlflow", "optuna"}
+
+
+BREAKS = '''
+from torch import Tensor
+
+from sweeper.catalog.families import losses
+from sweeper.game import Loss, Scores
+
+TURNS = [0]
+
+
+@losses.register()
+class Brittle(Loss):
+    """Breaks after a while."""
+
+    def discriminator(self, scores: Scores) -> Tensor:
+        TURNS[0] += 1
+        if TURNS[0] > 9:
+            raise RuntimeError("the tenth turn is one too many")
+        return (scores.fake - scores.real).mean()
+
+    def generator(self, scores: Scores) -> Tensor:
+        return -scores.fake.mean()
+'''
+BRITTLE = """
+use: [brittle.py]
+extends: base/dcgan.yaml
+trial:
+  loss: brittle
+  architecture: {dcgan: {channels: 4}}
+  batch: {size: 8}
+  evaluation: {features: random, samples: 16, every_kimg: 0.048}
+budget: {max: 0.144}
+search: {trials: 1}
+"""
+
+
+def typed(desk: Path, *words: str, told: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "sweeper.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=desk,
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        input=told,
+        timeout=300,
+    )
+
+
+def fingerprint(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix not in (".sqlite-shm", ".sqlite-wal")
+    }
+
+
+def test_a_failure_is_seen_again_and_nothing_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "brittle.py").write_text(BREAKS)
+    (tmp_path / "brittle.yaml").write_text(BRITTLE)
+    done = typed(tmp_path, "run", "brittle.yaml", "--inline", "--use", "brittle.py")
+    folder = tmp_path / "results" / "brittle"
+    log = (folder / "trials" / "00000" / "log.txt").read_text()
+    assert "ERROR failed: RuntimeError: the tenth turn is one too many\nTraceback" in log, done
+    before = fingerprint(folder)
+    (checkpoint,) = (folder / "trials" / "00000" / "checkpoints").glob("*.pt")
+    assert checkpoint.name.startswith("000000000048-")
+
+    done = typed(tmp_path, "debug", "results/brittle", "t000")
+    assert done.returncode == 1, done
+    assert "once more from its newest checkpoint, at 48 images" in done.stdout
+    # Nine turns of eight images after the checkpoint, in a process that has seen none of them.
+    assert re.search(
+        r"^at 120 images: RuntimeError: the tenth turn .*brittle\.py:\d+\)$", done.stdout, re.M
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    shown = re.search(r"^the traceback is in (results/\.cache/debug/.*)$", done.stdout, re.M)
+    assert shown, done.stdout
+    text = (tmp_path / shown[1]).read_text()
+    assert text.startswith("Traceback")
+    assert "the tenth turn is one too many" in text
+    assert fingerprint(folder) == before
+    assert [p.name for p in (tmp_path / "results/.cache/debug").iterdir()] == [Path(shown[1]).name]
+
+    done = typed(tmp_path, "debug", "results/brittle", "0", "--pdb", told="p TURNS[0] * 1000\nq\n")
+    assert "10000" in done.stdout, done
+    assert fingerprint(folder) == before
+
+
+def test_what_went_well_goes_well_again(swept: Path) -> None:
+    done = CliRunner().invoke(app, ["debug", str(swept), "1"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].endswith("it went well this time")
