@@ -9,7 +9,7 @@ from sweeper.sweep.autoscaler import at_most
 from sweeper.sweep.packing import Confined, Resources, Say, choose, confine, on_one, room
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.preflight import alive
-from sweeper.sweep.tune import ClusterError
+from sweeper.sweep.where import ClusterError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.sweep.tune import ClusterError
+from sweeper.sweep.where import ClusterError
 
 PATIENCE = 60.0
 """Seconds that a node has to answer. Each starts a process, and may import over a network."""

@@ -4,16 +4,17 @@ matters."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from sweeper.sweep.where import Cluster, ClusterError, Here, lent, rule, token_of
 
 # Read by Ray when it is imported. It makes a local Ray listen on loopback alone.
 LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -36,47 +37,45 @@ STARTS = 3
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class ClusterError(RuntimeError):
-    """No Ray could be started or joined."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The Ray that a sweep runs on."""
-
-    where: str
-    nodes: int
-    cpus: int
-    gpus: int
-
-    def __str__(self) -> str:
-        nodes = "1 node" if self.nodes == 1 else f"{self.nodes} nodes"
-        return f"{self.where}: {nodes}, {self.cpus} CPUs, {self.gpus} GPUs"
+@contextlib.contextmanager
+def cluster(address: str | None, threads: int) -> Iterator[Cluster]:
+    """The Ray of the address rule: join it, or start one of our own, and end what was started.
+    Workers compute in so many threads. Raises ClusterError."""
+    place = rule(address, Here())
+    match place.kind:
+        case "local":
+            ray_there = local_ray(threads)
+        case "join":
+            ray_there = joined(place.address, place.by, threads)
+        case "submit":
+            law = "a process drives a sweep on a Ray that its machine belongs to"
+            raise ClusterError(f"{law}, but {place.by} names {place.address or 'a cluster'}")
+    with ray_there as found:
+        yield found
 
 
 @contextlib.contextmanager
-def cluster(address: str | None, threads: int) -> Iterator[Cluster]:
-    """Start a Ray of our own, listening on loopback, or join one. Ends what it started. Raises
-    ClusterError."""
-    os.environ.update(TUNE)
-    address = address or os.environ.get("RAY_ADDRESS") or running_head()
-    if address == "local":
-        address = None
-    if address is None:
-        with local_ray(threads) as found:
-            yield found
-        return
-    check_address(address)
-    import ray
+def joined(address: str, by: str, threads: int) -> Iterator[Cluster]:
+    """A Ray that this machine belongs to. It is left as it was found. Raises ClusterError."""
+    there = {**TUNE, **dict.fromkeys(THREADS, str(threads))}
+    # As ray start does it: a token that is there is used, unless it is said not to be.
+    mode = "token" if token_of(os.environ) else "disabled"
+    with lent({**TUNE, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", mode)}):
+        import ray
 
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:
-        raise ClusterError(f"no Ray answers at {address}: {error}") from None
-    try:
-        yield seen(f"the Ray at {address}")
-    finally:
-        ray.shutdown()
+        try:
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env={"env_vars": there},
+            )
+        except Exception as error:
+            raise ClusterError(f"the Ray at {address} cannot be joined: {error}") from None
+        try:
+            yield seen(f"the Ray at {address} ({by})")
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -85,20 +84,25 @@ def local_ray(threads: int) -> Iterator[Cluster]:
 
     Raises ClusterError when it does not come up.
     """
-    os.environ.update(LOCAL)
-    os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": own_token()}
+    own = {name: os.environ.get(name, value) for name, value in token.items()}
     folders: list[str] = []
-    try:
-        started(folders)
-        yield seen("a local Ray")
-    finally:
-        import ray
+    with lent({**TUNE, **LOCAL, **dict.fromkeys(THREADS, str(threads)), **own}):
+        try:
+            started(folders)
+            yield seen("a local Ray")
+        finally:
+            import ray
 
-        ray.shutdown()
-        for folder in folders:
-            removed(folder)
+            ray.shutdown()
+            for folder in folders:
+                removed(folder)
+
+
+@functools.cache
+def own_token() -> str:
+    """What a Ray of our own asks for. One for all that a process starts: Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def started(folders: list[str]) -> None:
@@ -145,33 +149,3 @@ def seen(where: str) -> Cluster:
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     nodes = [n for n in ray.nodes() if n["Alive"]]  # type: ignore[no-untyped-call]
     return Cluster(where, len(nodes), int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
-
-
-def running_head() -> str | None:
-    """The address of the Ray whose head this machine is, if ``ray start`` left one running."""
-    marker = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
-    try:
-        address = marker.read_text().strip()
-        check_address(address)
-    except (OSError, ClusterError):
-        return None
-    return address
-
-
-def check_address(address: str) -> None:
-    """Refuse at once what Ray would wait minutes for."""
-    if "://" in address:
-        raise ClusterError(
-            f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}"
-        )
-    if address == "auto":
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(
-            f"--address is auto, local or HOST:PORT of a Ray head, but got {address!r}"
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=3).close()
-    except OSError as error:
-        raise ClusterError(f"no Ray answers at {address}: {error.strerror or error}") from None
