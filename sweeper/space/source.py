@@ -110,8 +110,8 @@ def _steps(node: Any, key: str | int) -> Where | None:
     return None
 
 
-def read(path: Path) -> Source:
-    """A YAML file whose top is a mapping. Raises InputError.
+def read(path: Path, what: str = "a search space") -> Source:
+    """A YAML file whose top is a mapping. Raises InputError, which says what the file should be.
 
     It is YAML 1.2: ``1e-4`` is a number, and ``on`` and ``no`` are names.
     """
@@ -119,7 +119,7 @@ def read(path: Path) -> Source:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError([f"{path}: a search space is a YAML file, but {reason}"]) from None
+        raise InputError([f"{path}: {what} is a YAML file, but {reason}"]) from None
     lines = text.splitlines()
 
     def mark(line: int, column: int) -> Mark:
@@ -139,10 +139,10 @@ def read(path: Path) -> Source:
     except YAMLError as error:
         raise InputError([f"{path}: this is not valid YAML: {error}"]) from None
     except RecursionError:
-        raise InputError([f"{path}: a search space does not contain itself"]) from None
+        raise InputError([f"{path}: {what} does not contain itself"]) from None
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else show(tree)
-        law = f"a search space is a mapping, but got {found}"
+        law = f"{what} is a mapping, but got {found}"
         raise InputError([Fault(mark(0, 0), Problem((), law))])
     return Source(tree, marks)
 
