@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.sweep.plan import Plan
+    from sweeper.sweep.plan import Plan, Settings
 
 app = typer.Typer(
     name="sweeper",
@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+cluster_app = typer.Typer(help="Clusters, as ray up makes them.", no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
 
 Space = Annotated[
     Path,
@@ -53,8 +55,9 @@ Inline = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="The Ray to join: auto, local or HOST:PORT.",
-        show_default="this machine's head, else local",
+        help="Where to run: local; auto or HOST:PORT, a Ray that this machine belongs to; "
+        "http://HOST:PORT, a cluster's dashboard.",
+        show_default="RAY_ADDRESS, this machine's Ray, the cluster of ./cluster.yaml, else local",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on standard output.")]
@@ -62,6 +65,21 @@ Tracking = Annotated[
     str | None,
     typer.Option(
         "--tracking-uri", help="The MLflow to write to.", show_default="a file beside the results"
+    ),
+]
+MaxGpus = Annotated[
+    int | None,
+    typer.Option(min=1, help="Never hold more GPUs at once.", show_default="all there are"),
+]
+StorageUri = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URI",
+        envvar="SWEEPER_STORAGE",
+        show_envvar=False,
+        help="A path or s3://BUCKET/FOLDER that every node reads and writes.",
+        show_default="none: all nodes see the results",
     ),
 ]
 
@@ -75,6 +93,7 @@ Use = Annotated[
 
 @app.command()
 def run(
+    context: typer.Context,
     space: Space,
     data: Data = None,
     trials: Trials = None,
@@ -89,6 +108,8 @@ def run(
     json_lines: Json = False,
     tracking: Tracking = None,
     use: Use = None,
+    max_gpus: MaxGpus = None,
+    storage: StorageUri = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show dimensions, draws and rungs; start nothing.")
     ] = False,
@@ -100,6 +121,12 @@ def run(
     settings = Settings(
         space, data, tuple(overrides or ()), trials, seed, name, out, tuple(use or ())
     )
+    if not (inline or dry_run):
+        address = elsewhere(context, address, out, json_lines, settings)
+    if storage:
+        from sweeper.sweep.storage import resolved
+
+        storage = resolved(storage)
     plan = prepare(settings, progress())
     if dry_run:
         from sweeper.sweep.preview import preview
@@ -107,11 +134,12 @@ def run(
         for line in preview(plan):
             typer.echo(line)
         return
-    sweep(plan, How(inline, address, json_lines, tracking))
+    sweep(plan, How(inline, address, json_lines, tracking, max_gpus, storage))
 
 
 @app.command()
 def resume(
+    context: typer.Context,
     folder: Folder,
     trials: Trials = None,
     address: Address = None,
@@ -119,12 +147,33 @@ def resume(
     json_lines: Json = False,
     tracking: Tracking = None,
     use: Use = None,
+    max_gpus: MaxGpus = None,
+    storage: StorageUri = None,
 ) -> None:
     """Finish a sweep that was interrupted, or extend one: nothing is lost, nothing is run twice."""
     from sweeper.sweep.drive import How
+    from sweeper.sweep.keeper import recover
     from sweeper.sweep.plan import reopen
 
-    sweep(reopen(folder, trials, progress(), use or ()), How(inline, address, json_lines, tracking))
+    if not inline:
+        address = elsewhere(context, address, folder.resolve().parent, json_lines, use or ())
+    folder, storage = recover(folder, storage, announce(quiet=json_lines))
+    how = How(inline, address, json_lines, tracking, max_gpus, storage)
+    sweep(reopen(folder, trials, progress(), use or ()), how)
+
+
+@app.command()
+def stop(
+    name: Annotated[
+        str,
+        typer.Argument(help="A sweep, such as ttur, or its results folder.", show_default=False),
+    ],
+    out: Out = Path("results"),
+) -> None:
+    """Have a sweep stop as on Ctrl-C, from another shell: it can be resumed."""
+    from sweeper.sweep.stopping import stop as told
+
+    raise typer.Exit(not told(name, out, typer.echo))
 
 
 @app.command()
@@ -286,11 +335,12 @@ def generate(
         ),
     ] = None,
     steps: Annotated[int, typer.Option(min=2, help="How many samples a walk has.")] = 8,
+    use: Use = None,
 ) -> None:
     """Sample from the best generator of a sweep."""
     from sweeper.sweep.single import generate as sampled
 
-    for line in sampled(folder, n, output, number, seed, walk, steps):
+    for line in sampled(folder, n, output, number, seed, walk, steps, tuple(use or ())):
         typer.echo(line)
 
 
@@ -313,6 +363,22 @@ def logs(
 
 
 @app.command()
+def debug(
+    folder: Folder,
+    trial: Annotated[str, typer.Argument(help="A trial, such as t003.", show_default=False)],
+    use: Use = None,
+    post_mortem: Annotated[
+        bool, typer.Option("--pdb", help="Open Python's debugger where it goes wrong.")
+    ] = False,
+) -> None:
+    """Train a sweep's trial once more from its last checkpoint, to see again what went wrong."""
+    os.environ["CUDA_LAUNCH_BLOCKING"] = "1"  # read when CUDA starts
+    from sweeper.sweep.debug import debug as again
+
+    raise typer.Exit(not again(folder, trial, typer.echo, use=use or (), post_mortem=post_mortem))
+
+
+@app.command()
 def ui(
     folder: Folder,
     port: Annotated[
@@ -325,14 +391,52 @@ def ui(
     serve(folder, port)
 
 
+@cluster_app.command("check")
+def check_cluster(
+    file: Annotated[Path, typer.Argument(help="A cluster file, as for ray up.")] = Path(
+        "cluster.yaml"
+    ),
+) -> None:
+    """Whether ray up will take a cluster file, and the cluster work: nothing is started."""
+    from sweeper.sweep.clusterfile import check, said
+
+    typer.echo(f"{file}: {said(check(file))}")
+
+
+def elsewhere(
+    context: typer.Context,
+    address: str | None,
+    out: Path,
+    json_lines: bool,
+    what: Settings | Sequence[Path],
+) -> str:
+    """Run a command on the cluster where it belongs, and leave with its exit code; or say which Ray
+    of this machine it is for."""
+    from sweeper.sweep.where import reached
+
+    say = announce(quiet=json_lines)
+    with reached(address, say) as found:
+        if found.dashboard is None:
+            return found.place.address
+        from sweeper.sweep import jobs
+
+        order = (
+            jobs.resume_order(context, context.params["folder"], what)
+            if isinstance(what, Sequence)
+            else jobs.run_order(context, what)
+        )
+        raise typer.Exit(jobs.send(found, order, out, say, json_lines=json_lines))
+
+
 def sweep(plan: Plan, how: Any) -> None:
     """Drive a sweep, write its report, print its answer, and leave with its exit code."""
     from rich.console import Console
 
     from sweeper.ledger.ledger import Ledger
     from sweeper.report.page import write_report
-    from sweeper.sweep.drive import drive, followed, resume_line
+    from sweeper.sweep.drive import drive, followed
     from sweeper.sweep.live import answer
+    from sweeper.sweep.stopping import resume_line
 
     say = announce(quiet=how.json_lines)
     what = f"{plan.trials} trials of {plan.space.name} on {plan.store.meta.name}"
@@ -388,23 +492,27 @@ EXPECTED = {
     "LedgerError": 4,
     "ClusterError": 4,
     "PagesError": 4,
+    "StorageError": 4,
 }
 
 
 def refuse(error: Exception) -> int:
     """Tell of an error, and say which exit code it has."""
+    from sweeper.ledger.redact import hide
+
     kind = type(error).__name__
     if kind in EXPECTED:
         ending = "\nnothing was started" if EXPECTED[kind] == 2 else ""
-        print(f"{error}{ending}", file=sys.stderr)
+        print(f"{hide(str(error))}{ending}", file=sys.stderr)
         return EXPECTED[kind]
     import tempfile
     import traceback
 
     with tempfile.NamedTemporaryFile("w", prefix="sweeper-", suffix=".log", delete=False) as file:
-        file.write("".join(traceback.format_exception(error)))
+        file.write(hide("".join(traceback.format_exception(error))))
     print(
-        f"error: {kind}: {error}\nthis is a fault of sweeper; its traceback is in {file.name}",
+        f"error: {kind}: {hide(str(error))}\n"
+        f"this is a fault of sweeper; its traceback is in {file.name}",
         file=sys.stderr,
     )
     return 1

@@ -6,7 +6,7 @@ import json
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,9 +26,10 @@ from ray.tune import (
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeper.sweep.executor import POLL, Job, Sweep, work
+from sweeper.sweep.executor import Job, Sweep, work
 from sweeper.sweep.failures import cause_of, full
 from sweeper.sweep.limits import Clock, late
+from sweeper.sweep.room import POLL
 
 WITH_TUNE = Path(".cache") / "tune"
 DIED = ("the worker process died", "worker")
@@ -47,13 +48,14 @@ class Live:
     """The sweep that this process drives. Tune pickles its parts as soon as it is given them, so
     they hold none.
 
-    ``clock`` knows how long each of Tune's trials has been silent, and ``causes`` what took the
-    worker of one, until the driver is told.
+    ``clock`` knows how long each of Tune's trials has been silent; ``workers`` are its actors, and
+    ``causes`` what took one, until the driver is told.
     """
 
     sweep: ClassVar[Sweep]
     clock: ClassVar[Clock]
     jobs: ClassVar[dict[str, Job]] = {}
+    workers: ClassVar[dict[str, Any]] = {}
     causes: ClassVar[dict[str, tuple[str, str]]] = {}
 
 
@@ -72,6 +74,7 @@ class LedgerSearcher(Searcher):
     ) -> None:
         job, cause = Live.jobs.pop(trial_id, None), Live.causes.pop(trial_id, None)
         Live.clock.forget(trial_id)
+        Live.workers.pop(trial_id, None)
         if job is None:
             return
         if error:
@@ -87,8 +90,8 @@ class LedgerSearcher(Searcher):
 
 
 class LedgerScheduler(FIFOScheduler):
-    """Passes every report to the driver, whose rungs say whether the trial goes on. Sees to it that
-    the worker of a trial that is silent for too long is ended, and why one died."""
+    """Passes every report to the driver, whose rungs say whether the trial goes on, and sees why a
+    worker died."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         job = Live.jobs.get(trial.trial_id)
@@ -101,13 +104,6 @@ class LedgerScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         Live.causes.setdefault(trial.trial_id, death(trial))
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        for trial in silent(tune_controller.get_live_trials()):
-            Live.causes[trial.trial_id] = (late(Live.clock.minutes), "timeout")
-            Live.clock.forget(trial.trial_id)
-            ray.kill(trial.temporary_state.ray_actor)
-        return super().choose_trial_to_run(tune_controller)
-
 
 def read(report: Any) -> dict[str, Any]:
     """A worker's report, or what is none, for the driver to judge."""
@@ -116,12 +112,6 @@ def read(report: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         plain = None
     return plain if isinstance(plain, dict) else {"kind": "nothing", "report": report}
-
-
-def silent(trials: Iterable[Any]) -> list[Any]:
-    """Those of Tune's live trials that have a worker, and were silent for too long."""
-    overdue = set(Live.clock.overdue())
-    return [t for t in trials if t.trial_id in overdue and t.temporary_state.ray_actor is not None]
 
 
 def death(trial: Any) -> tuple[str, str]:
@@ -150,11 +140,19 @@ def took(error: Exception) -> tuple[str, str]:
     return " ".join(text.split())[-300:], cause_of(error)
 
 
-class Starts(Callback):
-    """Starts the clock of a trial when it is given a worker, since it may wait long for one."""
+class Workers(Callback):
+    """Starts the clock of a trial when it is given a worker, since it may wait long for one, and
+    ends the worker of a trial that is silent for too long."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         Live.clock.hear(trial.trial_id)
+        Live.workers[trial.trial_id] = trial.temporary_state.ray_actor
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        for trial_id in Live.clock.overdue():
+            Live.causes[trial_id] = (late(Live.clock.minutes), "timeout")
+            Live.clock.forget(trial_id)
+            ray.kill(Live.workers[trial_id])
 
 
 class StopAll(Stopper):
@@ -199,7 +197,7 @@ class TuneExecutor:
         while not sweep.complete and not sweep.stopping.is_set():
             for job in Live.jobs.values():
                 sweep.finished(job)
-            Live.jobs, Live.causes = {}, {}
+            Live.jobs, Live.causes, Live.workers = {}, {}, {}
             Live.clock.heard.clear()
             try:
                 self._tuner(sweep, f"{sweep.plan.id}-{os.getpid()}-{segment}").fit()
@@ -230,7 +228,7 @@ class TuneExecutor:
                     storage_path=str(sweep.plan.out / WITH_TUNE),
                     verbose=0,
                     stop=StopAll(),
-                    callbacks=[Starts()],
+                    callbacks=[Workers()],
                     failure_config=FailureConfig(max_failures=0),
                     checkpoint_config=CheckpointConfig(num_to_keep=1),
                 ),

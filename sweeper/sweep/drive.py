@@ -5,13 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from sweeper.ledger.ledger import Ledger
@@ -22,10 +19,9 @@ from sweeper.sweep.live import view
 from sweeper.sweep.mirror import place_of
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import project
+from sweeper.sweep.stopping import Ending, code
 from sweeper.sweep.tracking import Tracker, default_uri
 
-GRACE = 12.0
-"""Seconds between a signal and the end of the process, whatever a worker is doing."""
 KEPT = 5
 """Best trials whose checkpoints are kept when a sweep is complete, besides the baselines."""
 
@@ -43,8 +39,8 @@ class How:
 
 
 def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
-    """Run a sweep to its end, or until a signal. Returns the exit code, which is what the ledger
-    says.
+    """Run a sweep to its end, or until it is stopped. Returns the exit code, which is what the
+    ledger says.
 
     ``say`` is told, in lines, what is done. Raises LedgerError when another driver runs the sweep,
     ClusterError, and StorageError.
@@ -71,29 +67,34 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
             ledger,
             [screen, tracker, tables, copy],
             stopping,
+            gpu=runner.gpus,
+            say=say,
             storage=place_of(how.storage, plan.id) if how.storage else None,
         )
+        ending = Ending(sweep, say, urgent=how.inline)
         try:
-            with signals(sweep, ledger, plan, urgent=how.inline) as caught:
+            with ending.heard():
                 runner.run(sweep)
         finally:
             screen.close()
             for law, n in sweep.proposer.rejected.items():
                 ledger.count(f"rejected: {law}", n)
-            if not caught():
+            if not ending.code:
                 copy.finish(best(ledger), complete=sweep.complete)
             if sweep.complete:
                 prune(ledger, plan)
-            tables.write(closing=True)
-            project(plan.space, ledger, plan.folder)
-            undelivered = tracker.close(deadline=5.0 if caught() else 60.0)
+            sweep.room.write(lambda: tables.write(closing=True), "the tables", stopping)
+            sweep.room.write(
+                lambda: project(plan.space, ledger, plan.folder), "the study", stopping
+            )
+            undelivered = tracker.close(deadline=5.0 if ending.code else 60.0)
         if sweep.exhausted:
             say(f"no more trials: {sweep.exhausted}")
         for warning in tracker.warnings:
             say(warning)
         if undelivered:
             say(f"MLflow lacks {undelivered} runs; sweeper resume sends them")
-        return caught() or code(ledger)
+        return ending.code or code(ledger)
 
 
 @contextlib.contextmanager
@@ -115,60 +116,6 @@ def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
         layout = arrange(plan, how.max_gpus, say)
         say(f"running on {found}; {layout}")
         yield TuneExecutor(layout.trials, layout.gpus, layout.nodes)
-
-
-@contextlib.contextmanager
-def signals(
-    sweep: Sweep, ledger: Ledger, plan: Plan, *, urgent: bool
-) -> Iterator[Callable[[], int]]:
-    """Hear Ctrl-C and SIGTERM: stop cleanly, and in time. Yields what tells the exit code of a
-    signal, or 0.
-
-    The first signal asks for an end; ``urgent`` interrupts this very thread, which is the one that
-    trains. A second one, or the end of the grace, leaves at once: what was committed is safe.
-    """
-    caught: list[int] = []
-
-    def leave() -> None:
-        print(resume_line(ledger, plan), file=sys.stderr, flush=True)
-        os._exit(128 + caught[0])
-
-    def heard(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        sweep.stopping.set()
-        if len(caught) > 1:
-            leave()
-        timer = threading.Timer(GRACE, leave)
-        timer.daemon = True
-        timer.start()
-        if urgent:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: 0
-        return
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield lambda: 128 + caught[0] if caught else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def resume_line(ledger: Ledger, plan: Plan) -> str:
-    done = sum(record.ended for record in ledger.records)
-    shown = os.path.relpath(plan.folder)
-    state = f"interrupted: {done} of {plan.trials} trials have ended, nothing is lost"
-    return f"{state}; go on with\n  sweeper resume {shown}"
-
-
-def code(ledger: Ledger) -> int:
-    """The exit code of a sweep that was not interrupted."""
-    states = [record.state for record in ledger.records]
-    if not {"completed", "stopped"} & set(states):
-        return 1
-    return 3 if "failed" in states else 0
 
 
 def best(ledger: Ledger) -> set[int]:
