@@ -25,15 +25,14 @@ from sweeper.sweep.logs import logged
 from sweeper.sweep.mirror import mirrored
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
-from sweeper.sweep.room import Room
+from sweeper.sweep.room import POLL, Room
 from sweeper.sweep.rungs import Rungs
+from sweeper.trial.device import choose_device
 from sweeper.trial.loop import Diverged, train
 
 log = logging.getLogger("sweeper")
 T = TypeVar("T")
 
-POLL = 0.2
-"""Seconds between two looks at whether there is something to do again."""
 MEASURED = ("score", "best", "seconds", "images_per_second")
 """Numbers that a measurement holds, besides its images and losses."""
 
@@ -356,6 +355,11 @@ class InlineExecutor:
 
     concurrency = 1
     name = "inline"
+
+    @property
+    def gpus(self) -> float:
+        """The GPUs that a trial has: the one that there is."""
+        return float(choose_device().type == "cuda")
 
     def run(self, sweep: Sweep) -> None:
         """Run until the sweep is complete or told to stop."""

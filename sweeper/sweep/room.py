@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from sweeper.sweep.failures import cause_of, full
 
 FIRST, LONGEST = 1.0, 60.0
 """Seconds before one looks for room, and at most, when it turned out again and again to be too
 little."""
 LOOK = 1.0
 """Seconds between two looks."""
+POLL = 0.2
+"""Seconds between two looks at whether there is something to do again."""
 NEEDED = 1 << 20
 """Bytes that there must be at least for a sweep to go on, beside two more checkpoints."""
 
@@ -54,6 +59,23 @@ class Room:
         self.short = False
         self.say("there is room again: going on")
         return True
+
+    def write(self, write: Callable[[], object], what: str, stopping: threading.Event) -> None:
+        """Write something that can be made again, as soon as there is room; without it, if the
+        sweep was told to stop."""
+        while True:
+            try:
+                write()
+            except Exception as error:
+                if cause_of(error) != "storage":
+                    raise
+                self.ran_out(f"{what}: {error}", full=full(error))
+            else:
+                return
+            while not self.there():
+                if stopping.wait(POLL):
+                    self.say(f"{what} are as they were before: sweeper resume writes them")
+                    return
 
 
 def needed(folder: Path) -> int:
