@@ -26,7 +26,10 @@ def confine(share: float) -> None:
 
 def allowed(share: float, total: int) -> float:
     """The fraction of a GPU's memory for the tensors of a process that has a share of it."""
-    return 1.0 if share >= 1 else max(share - CONTEXT / total, share / 2)
+    left = share - CONTEXT / total
+    if share >= 1:
+        return 1.0
+    return left if left > 0 else share / 2  # a share that a context fills was not measured
 
 
 def ready(seed: int, threads: int) -> torch.device:
