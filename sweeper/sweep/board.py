@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from rich.text import Text
@@ -50,9 +51,9 @@ class Row:
 
     @classmethod
     def of(cls, record: Record) -> Row:
-        measured = record.measured
-        values = tuple(e.value for e in measured if e.value is not None and math.isfinite(e.value))
-        warned_at, warned = newest_warning(measured)
+        points = (p.value for p in record.curve if p.value is not None)
+        values = tuple(value for value in points if math.isfinite(value))
+        warned_at, warned = newest_warning(record.measured) if record.warned else (0.0, "")
         return cls(
             number=record.number,
             name=record.name,
@@ -64,9 +65,9 @@ class Row:
             heldout=record.heldout,
             values=values,
             seconds=record.seconds,
-            rate=measured[-1].data.get("images_per_second") if measured else None,
+            rate=record.rate,
             reason=one_line(record.reason or ""),
-            at=record.events[-1].at if record.events else record.at,
+            at=record.last.at if record.last is not None else record.at,
             warned=warned,
             warned_at=warned_at,
         )
@@ -100,7 +101,7 @@ def newest_warning(measured: Sequence[Event]) -> tuple[float, str]:
 class Board:
     """Every trial of a sweep, and what follows from them: the best, the work done, the time left.
 
-    A trial is read again only when something happened to it.
+    A trial is read again only when something happened to it, and so are the best of them.
     """
 
     def __init__(self, plan: Mapping[str, Any], ledger: Ledger) -> None:
@@ -110,24 +111,29 @@ class Board:
         self.short = short_names([parameter["name"] for parameter in plan["parameters"]])
         self.metric = str(plan["metric"])
         self._rows = {record.number: Row.of(record) for record in ledger.records}
-        self._seen = {event.seq for event in ledger.events}
+        self._seen = {r.number: r.last.seq for r in ledger.records if r.last is not None}
+        self._best = next(iter(ranked(self._rows.values())), None)
         self._guard = threading.Lock()
 
     def learn(self, event: Event) -> bool:
         """Take in what an event changed; False when it was known, as a resumed trial's first
         measurement is."""
         with self._guard:
-            if event.seq in self._seen:
+            if event.seq <= self._seen.get(event.trial, 0):
                 return False
-            self._seen.add(event.seq)
-            self._rows[event.trial] = Row.of(self.ledger[event.trial])
+            self._seen[event.trial] = event.seq
+            row = self._rows[event.trial] = Row.of(self.ledger[event.trial])
+            if self._best is not None and self._best.number == row.number and not counts(row):
+                self._best = next(iter(ranked(self._rows.values())), None)
+            elif counts(row):
+                self._best = ranked(filter(None, (row, self._best)))[0]
             return True
 
     @property
     def rows(self) -> list[Row]:
         """Every trial, by number."""
         with self._guard:
-            return [self._rows[number] for number in sorted(self._rows)]
+            return list(self._rows.values())
 
     @property
     def total(self) -> int:
@@ -144,12 +150,15 @@ class Board:
         """The rung that a measurement is the first of its trial to pass."""
         if event.kind != "measured":
             return None
-        earlier = [e.step for e in self.ledger[event.trial].measured if e.seq < event.seq]
+        earlier = [
+            p.step
+            for p in takewhile(lambda p: p.step != event.step, self.ledger[event.trial].curve)
+        ]
         passed = self.passed(event.step)
         return passed if passed > self.passed(max(earlier, default=0)) else None
 
     def best(self) -> Row | None:
-        return next(iter(ranked(self.rows)), None)
+        return self._best
 
     def share(self) -> float:
         """The part of the work that is done: ended trials, and what the others trained so far."""
@@ -212,8 +221,12 @@ class Board:
 def ranked(rows: Iterable[Row]) -> list[Row]:
     """The trials that count for something, best first: a broken one does not, whatever it
     scored."""
-    counted = [r for r in rows if r.score is not None and r.state not in BROKEN]
-    return sorted(counted, key=lambda row: (row.score, row.number))
+    return sorted(filter(counts, rows), key=lambda row: (row.score, row.number))
+
+
+def counts(row: Row) -> bool:
+    """Whether a trial has a score that is not worth nothing for how it ended."""
+    return row.score is not None and row.state not in BROKEN
 
 
 def duration(seconds: float | None) -> str:

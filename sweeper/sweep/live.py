@@ -102,6 +102,8 @@ class LiveTable:
 
     FASTEST = 1 / 3
     CLOCK = 2.0
+    SHARE = 0.05
+    """The part of the time that drawing may take: a long sweep is drawn less often."""
 
     def __init__(self, plan: Mapping[str, Any], ledger: Ledger, console: Console) -> None:
         self.board, self.console = Board(plan, ledger), console
@@ -130,8 +132,9 @@ class LiveTable:
     def _redraw(self) -> None:
         while not self._closed.is_set():
             self._changed.clear()
+            begun = time.monotonic()
             self._draw()
-            self._closed.wait(self.FASTEST)
+            self._closed.wait(max(self.FASTEST, (time.monotonic() - begun) / self.SHARE))
             self._changed.wait(self.CLOCK - self.FASTEST)
 
     def _draw(self) -> None:
