@@ -21,6 +21,8 @@ from sweeper.ledger.names import format_score
 from sweeper.ledger.redact import hide
 from sweeper.registry import nearest
 from sweeper.space.source import InputError
+from sweeper.sweep.mirror import attempts, newest, trial_name
+from sweeper.sweep.storage import Storage, StorageError
 
 if TYPE_CHECKING:
     from sweeper.sweep.executor import Job
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 FILE = "log.txt"
 POLL = 0.5
 """Seconds between two looks at a log that is followed."""
+FAR = 3.0
+"""The same, where other nodes put it into a storage."""
 LOGGER = logging.getLogger("sweeper")
 
 Reports = Iterator[dict[str, Any]]
@@ -151,19 +155,23 @@ def logs(folder: Path, trial: str | None, *, follow: bool = False) -> Iterator[s
 def of_trial(folder: Path, word: str, *, follow: bool) -> Iterator[str]:
     """The lines of a trial's log."""
     record = read(folder, word)
-    path = folder / "trials" / f"{record.number:05d}" / FILE
-    if path.is_symlink() or not (path.is_file() or follow):
-        state = f"{record.name} is {record.state}"
-        raise InputError([f"the log of a trial is {path}, but it is not there; {state}"])
-    position = 0
+    plan = plan_of(folder)
+    position, storage = 0, plan.get("storage")
     while True:
-        # Looked at before the file, which is complete once the trial has ended.
+        # Looked at before the log, which is complete once the trial has ended.
         over = not follow or record.ended
-        lines, position = grown(path, position, whole=over)
+        found = [here(folder, record.number)]
+        if storage:
+            found.append(mirrored(storage, plan, record.number))
+        data = max((each for each in found if each is not None), key=len, default=None)
+        if data is None and not follow:
+            law = f"a trial that has begun has a log, but {folder} has none of {record.name}"
+            raise InputError([f"{law}, which is {record.state}"])
+        lines, position = grown(data or b"", position, whole=over)
         yield from lines
         if over:
             return
-        time.sleep(POLL)
+        time.sleep(FAR if storage else POLL)
         record = read(folder, word)
 
 
@@ -172,17 +180,29 @@ def read(folder: Path, word: str) -> Record:
         return trial_of(word, ledger.records, folder)
 
 
-def grown(path: Path, position: int, *, whole: bool) -> tuple[list[str], int]:
-    """The lines of a file from a position on, and the position behind them; one that has no end yet
-    waits, unless this is the ``whole``."""
+def here(folder: Path, number: int) -> bytes | None:
+    """A trial's log, as far as this machine sees it."""
+    path = folder / "trials" / f"{number:05d}" / FILE
+    return path.read_bytes() if path.is_file() and not path.is_symlink() else None
+
+
+def mirrored(uri: str, plan: dict[str, Any], number: int) -> bytes | None:
+    """A trial's log, as the newest of its workers has put it into the storage."""
     try:
-        with path.open("rb") as file:
-            file.seek(position)
-            data = file.read()
-    except FileNotFoundError:
-        return [], position
+        trial = Storage(uri).under(plan["id"]).under(trial_name(number))
+        found = newest(attempts(trial)).get(FILE)
+        return trial.read(f"{found[0]}/{FILE}") if found else None
+    except StorageError as error:
+        LOGGER.warning("what other nodes logged is not shown: %s", error)
+        return None
+
+
+def grown(data: bytes, position: int, *, whole: bool) -> tuple[list[str], int]:
+    """The lines of a log from a position on, and the position behind them; one that has no end yet
+    waits, unless this is the ``whole``."""
     end = len(data) if whole else data.rfind(b"\n") + 1
-    return data[:end].decode(errors="replace").splitlines(), position + end
+    end = max(end, position)
+    return data[position:end].decode(errors="replace").splitlines(), end
 
 
 def story(folder: Path, *, follow: bool) -> Iterator[str]:
@@ -195,17 +215,18 @@ def story(folder: Path, *, follow: bool) -> Iterator[str]:
         for event in events:
             told = event.seq
             yield said(event)
-        wanted = trials(folder)
+        wanted = plan_of(folder)["trials"]
         if not follow or (len(records) >= wanted and all(record.ended for record in records)):
             return
         time.sleep(POLL)
 
 
-def trials(folder: Path) -> int:
-    """How many trials a sweep is to have. Raises InputError."""
+def plan_of(folder: Path) -> dict[str, Any]:
+    """What ``sweep.json`` says of a sweep. Raises InputError."""
     file = folder / "sweep.json"
     try:
-        return int(json.loads(file.read_text())["trials"])
+        plan: dict[str, Any] = json.loads(file.read_text())
+        return plan | {"trials": int(plan["trials"]), "id": str(plan["id"])}
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError([f"{file}: this is not what sweeper wrote there"]) from None
 

@@ -22,6 +22,7 @@ from sweeper.ledger.ledger import Ledger
 from sweeper.space.source import InputError
 from sweeper.sweep.executor import InlineExecutor, Job, Sweep
 from sweeper.sweep.logs import logged, logs
+from sweeper.sweep.storage import Storage
 from tests.sweep.plans import small
 
 STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}Z \S+ attempt \d+ "
@@ -162,6 +163,29 @@ def test_a_log_is_followed_until_its_trial_has_ended(tmp_path: Path) -> None:
     assert heard == ["line 0", "half", "line 1", "half", "line 2", "half"]
     assert [line.split()[3] for line in heard_of] == ["started", "ended"]
     assert heard_of[-1].endswith("failed: no more")
+
+
+def test_a_log_of_another_node_is_read_from_the_storage(tmp_path: Path) -> None:
+    plan = small(tmp_path / "results", trials=1)
+    plan.write({"storage": str(tmp_path / "shared")})
+    with Ledger(plan.folder) as ledger:
+        ledger.add_trial({}, {})
+        ledger.started(0)
+    trial = Storage(str(tmp_path / "shared")).under(plan.id).under("trials/00000")
+    with pytest.raises(InputError, match=r"has a log, but .* has none of t000, which is running"):
+        list(logs(plan.folder, "0"))
+    for attempt, text in (("1-aaaa", b"one\n"), ("2-bbbb", b"one\ntwo\n")):
+        trial.write(f"{attempt}/begun", b"")
+        trial.write(f"{attempt}/log.txt", text)
+    assert list(logs(plan.folder, "0")) == ["one", "two"]
+    # What this node has is shown where it is ahead, and where the storage is gone.
+    path = plan.folder / "trials" / "00000" / "log.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("one\ntwo\nthree\n")
+    assert list(logs(plan.folder, "0")) == ["one", "two", "three"]
+    (tmp_path / "shared").rename(tmp_path / "gone")
+    (tmp_path / "shared").write_text("no folder")
+    assert list(logs(plan.folder, "0")) == ["one", "two", "three"]
 
 
 def test_a_log_is_read_without_the_engine(swept: Path) -> None:
