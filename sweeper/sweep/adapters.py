@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -29,19 +30,37 @@ from ray.tune.search import Searcher
 from sweeper.sweep.executor import Job, Sweep, work
 from sweeper.sweep.failures import cause_of, full
 from sweeper.sweep.limits import Clock, late
+from sweeper.sweep.preflight import unfit
 from sweeper.sweep.room import POLL
 
 WITH_TUNE = Path(".cache") / "tune"
 DIED = ("the worker process died", "worker")
+FIT: set[tuple[str, str, str]] = set()
+"""Sweeps that this worker process was found fit for."""
+TURNED_AWAY = 20.0
+"""Seconds for which a node that cannot run trials keeps one, lest it take them all in turn."""
 LOW = "running low on memory"
 """What Ray says when it has ended a worker before the system would."""
 
 
 def trainable(config: dict[str, Any]) -> None:
     """One attempt at one trial, in a worker that is used again for the next."""
-    for report in work(Job(**config["job"])):
+    job = Job(**config["job"])
+    for report in turned_away(job) or work(job):
         # As one string: Tune flattens mappings and adds two dozen fields of its own.
         tune.report({"report": json.dumps(report)})
+
+
+def turned_away(job: Job) -> list[dict[str, Any]]:
+    """What is reported in place of a trial where this node, which may have joined after the driver
+    looked at all, cannot run it. The trial does not pay for that: its node counts as lost."""
+    sweep = job.storage or job.cache, Path(job.folder).parents[1].name, job.cache
+    reason = None if sweep in FIT else unfit(*sweep)
+    if reason is None:
+        FIT.add(sweep)
+        return []
+    time.sleep(TURNED_AWAY)
+    return [{"kind": "failed", "cause": "node", "reason": reason, "traceback": ""}]
 
 
 class Live:

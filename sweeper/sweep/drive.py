@@ -112,7 +112,8 @@ def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
         from sweeper.sweep.arrange import arrange
         from sweeper.sweep.preflight import preflight
 
-        preflight(how.storage or str(plan.cache), plan.name, str(plan.cache), say)
+        place = place_of(how.storage, plan.id) if how.storage else str(plan.cache)
+        preflight(place, plan.name, str(plan.cache), say)
         layout = arrange(plan, how.max_gpus, say)
         say(f"running on {found}; {layout}")
         yield TuneExecutor(layout.trials, layout.gpus, layout.nodes)

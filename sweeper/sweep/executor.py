@@ -27,7 +27,7 @@ from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
 from sweeper.sweep.room import POLL, Room
 from sweeper.sweep.rungs import Rungs
-from sweeper.trial.device import choose_device
+from sweeper.trial.device import choose_device, confine
 from sweeper.trial.loop import Diverged, train
 
 log = logging.getLogger("sweeper")
@@ -48,8 +48,9 @@ class Job:
     """One attempt at one trial, as plain data: all that a worker is told.
 
     ``use`` are files of techniques, each by name and source, that the trial is made of. ``gpu`` is
-    its share of a GPU, or how many it has; ``storage`` a place that all nodes read and write; and
-    ``driver`` a word for the driver's process, since two of them may count the same attempt.
+    its share of a GPU, or how many it has; ``ranks`` how many processes train it together;
+    ``storage`` a place that all nodes read and write; and ``driver`` a word for the driver's
+    process, since two of them may count the same attempt.
     """
 
     number: int
@@ -62,6 +63,7 @@ class Job:
     gpu: float = 0.0
     storage: str | None = None
     driver: str = ""
+    ranks: int = 1
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -122,10 +124,19 @@ def trained(job: Job) -> Iterator[dict[str, Any]]:
     fence = Fence(folder, job.attempt, job.driver)
     if not fence.take():
         return
-    for name, source in job.use:
-        Used(name, source).load()
-    trial = Trial.read(job.trial)
-    for measurement in train(trial, Path(job.cache), folder, threads=job.threads):
+    uses = [Used(name, source).load for name, source in job.use]
+    for use in uses:
+        use()
+    confine(job.gpu)
+    measurements = train(
+        Trial.read(job.trial),
+        Path(job.cache),
+        folder,
+        threads=job.threads,
+        ranks=job.ranks,
+        prepare=uses,
+    )
+    for measurement in measurements:
         if not fence.held():
             return
         yield {"kind": "measured", **measurement.plain()}
@@ -190,6 +201,7 @@ class Sweep:
             self.plan.space.resources.cpu,
             [(used.name, used.source) for used in self.plan.use],
             gpu=share(self.gpu, record),
+            ranks=self.plan.space.resources.processes,
             storage=self.storage,
             driver=self.driver,
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeper.sweep.storage import Storage, StorageError
 from sweeper.sweep.where import ClusterError
 
 PATIENCE = 60.0
@@ -48,7 +49,10 @@ def preflight(place: str, name: str, cache: str, say: Callable[[str], None]) -> 
     nodes = alive()
     mine = look(cache)
     leave_marker(place, name, mine)
-    theirs = asked(nodes, place, name, cache) if len(nodes) > 1 else [mine]
+    if len(nodes) > 1:
+        theirs = asked(nodes, place, name, cache)
+    else:
+        theirs = [{**mine, "gpus": list(gpus()), **known(node)} for node in nodes.values()]
     found = compare(mine, theirs, place)
     for line in found.warned:
         say(f"warning: {line}")
@@ -104,8 +108,7 @@ def asked(
             answers.append({**said, **known(node), "skew": skew(said, begun, time.time())})
     silent = {"unanswered": f"no answer within {patience:g} s"}
     answers += [{**silent, **known(nodes[sent[ref]])} for ref in waiting]
-    for asked_one in nodes:
-        remove(f"{place}/{answer_name(name, asked_one)}")
+    Storage(place).remove(answer_name(name, each) for each in nodes)
     return answers
 
 
@@ -128,19 +131,24 @@ def skew(said: Facts, begun: float, received: float) -> float:
 def visit(place: str, name: str, cache: str, node: str) -> Facts:
     """What this node, on which the task runs, is like; it answers the driver's marker with a file
     of its own."""
-    facts = look(cache)
+    facts = {**look(cache), "gpus": list(gpus())}
     try:
-        marker = read(f"{place}/{marker_name(name)}")
+        from sweeper.sweep.storage import Storage, StorageError
+    except ImportError:
+        return facts  # its versions say what is wrong
+    try:
+        storage = Storage(place)
+        marker = json.loads(storage.read(marker_name(name)))
         facts["marker"] = marker["secret"]
-        write(f"{place}/{answer_name(name, node)}", {"secret": marker["secret"]})
+        storage.write(answer_name(name, node), marker["secret"].encode())
         facts["storage"] = None
-    except Exception as error:  # each file system has errors of its own
-        facts["storage"] = str(error).partition("\n")[0] or type(error).__name__
+    except StorageError as error:
+        facts["storage"] = str(error)
     return facts
 
 
 def look(cache: str) -> Facts:
-    """What this process and its machine are like. It must run where no sweeper is installed."""
+    """What this process and its machine are like."""
     import os
     import platform
     import socket
@@ -160,7 +168,6 @@ def look(cache: str) -> Facts:
         "clock": time.time(),
         "auth": mode(),
         "cache": unwritable,
-        "gpus": list(gpus()),
     }
 
 
@@ -230,42 +237,12 @@ def leave_marker(place: str, name: str, mine: Facts) -> None:
     """Write what nodes compare themselves with. Raises ClusterError when this driver cannot."""
     mine["marker"] = secrets.token_hex(8)
     mine["storage"] = None
+    marker = {"secret": mine["marker"], "versions": mine["versions"]}
     try:
-        marker = {"secret": mine["marker"], "versions": mine["versions"]}
-        write(f"{place}/{marker_name(name)}", marker)
-    except Exception as error:  # each file system has errors of its own
-        reason = str(error).partition("\n")[0]
+        Storage(place).write(marker_name(name), json.dumps(marker).encode())
+    except StorageError as error:
         law = "results are kept where this driver can write"
-        raise ClusterError(f"{law}, but {place} is not such a place: {reason}") from None
-
-
-def opened(path: str) -> tuple[Any, str]:
-    """The file system that a path or a URI is on, and the path on it."""
-    from pyarrow import fs
-
-    found: tuple[Any, str] = fs.FileSystem.from_uri(path)
-    return found
-
-
-def write(path: str, content: Facts) -> None:
-    system, inner = opened(path)
-    system.create_dir(inner.rpartition("/")[0], recursive=True)
-    with system.open_output_stream(inner) as file:
-        file.write(json.dumps(content).encode())
-
-
-def read(path: str) -> Facts:
-    system, inner = opened(path)
-    with system.open_input_stream(inner) as file:
-        found: Facts = json.loads(file.read())
-    return found
-
-
-def remove(path: str) -> None:
-    """Remove a file, if it is there."""
-    system, inner = opened(path)
-    if system.get_file_info(inner).is_file:
-        system.delete_file(inner)
+        raise ClusterError(f"{law}, but {place} is not such a place: {error}") from None
 
 
 def compare(mine: Facts, theirs: Sequence[Facts], place: str) -> Found:
@@ -289,8 +266,9 @@ def unanswered(theirs: Sequence[Facts]) -> Iterator[str]:
 
 
 def unshared(mine: Facts, there: Sequence[Facts], place: str) -> Iterator[str]:
-    apart = [facts for facts in there if facts.get("marker") != mine["marker"]]
-    deaf = [facts for facts in there if facts not in apart and facts["storage"]]
+    looked = [facts for facts in there if "storage" in facts]
+    apart = [facts for facts in looked if facts.get("marker") != mine["marker"]]
+    deaf = [facts for facts in looked if facts not in apart and facts["storage"]]
     ways = (
         "  either keep the results on a file system that all nodes have at one path: "
         "--out /mnt/shared/results\n"
@@ -353,29 +331,14 @@ def names(nodes: Iterable[Facts]) -> str:
     return ", ".join(all_of_them[:NAMED]) + more
 
 
-class UnfitNodeError(RuntimeError):
-    """This node, which joined after the start, cannot run trials of this sweep.
-
-    ``cause`` is ``storage`` or ``environment``.
-    """
-
-    def __init__(self, cause: str, reason: str) -> None:
-        super().__init__(reason)
-        self.cause = cause
-
-
-def arrive(place: str, name: str, cache: str) -> None:
-    """Check this node against the marker that the driver left: for the first job of a worker.
-    Raises UnfitNodeError."""
+def unfit(place: str, name: str, cache: str) -> str | None:
+    """Why this node cannot run trials of a sweep, by the marker that the sweep's driver left: for
+    the first job of a worker, whose node may have joined since."""
     here = look(cache)
-    path = f"{place}/{marker_name(name)}"
     try:
-        marker = read(path)
-    except Exception as error:  # each file system has errors of its own
-        reason = str(error).partition("\n")[0]
+        marker = json.loads(Storage(place).read(marker_name(name)))
+    except StorageError as error:
         law = "every node reads and writes the sweep's storage"
-        told = f"{law}, but {here['node']}, which joined later, does not see {place}: {reason}"
-        raise UnfitNodeError("storage", told) from None
+        return f"{law}, but {here['node']} does not see {place}: {error}"
     wrong = [*unequal({"versions": marker["versions"]}, [here]), *uncached([here])]
-    if wrong:
-        raise UnfitNodeError("environment", "; ".join(wrong))
+    return "; ".join(wrong) or None
