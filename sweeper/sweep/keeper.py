@@ -15,12 +15,15 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.catalog.metrics.features import classifier_path
 from sweeper.ledger.ledger import Event, held
+from sweeper.ledger.links import check_links
+from sweeper.registry import nearest
 from sweeper.sweep.mirror import CACHE, CHECKPOINTS, NEEDS, Needs, fetch_trial, trial_name
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.storage import Stamp, Storage, StorageError, inside, stamp_of
@@ -327,6 +330,80 @@ def fetch_ledger(storage: Storage, path: Path) -> bool:
         law = "a ledger is copied whole, and the copy before is kept"
         raise StorageError(f"{law}, but no copy in {storage}/{LEDGERS} is whole")
     return False
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A sweep in a storage, as it describes itself."""
+
+    id: str
+    name: str
+    created: float
+    place: Storage
+
+    def __str__(self) -> str:
+        began = datetime.fromtimestamp(self.created, UTC).isoformat(" ", "minutes")[:16]
+        return f"{self.name} (id {self.id}, begun {began} UTC)"
+
+
+def stored(base: Storage) -> list[Stored]:
+    """The sweeps in a storage, the newest first. Raises StorageError."""
+    found = []
+    for id in base.folders():
+        place = base.under(id)
+        if id != CACHE and "sweep.json" in place.files(deep=False):
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                plain = json.loads(place.read("sweep.json"))
+                found.append(Stored(id, str(plain["name"]), float(plain["created"]), place))
+    return sorted(found, key=lambda sweep: -sweep.created)
+
+
+def find(base: Storage, wanted: str) -> Stored:
+    """The sweep of a name or an id. Raises StorageError with those that there are."""
+    sweeps = stored(base)
+    fitting = [s for s in sweeps if s.id == wanted] or [s for s in sweeps if s.name == wanted]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        law = f"a sweep is named by its id where several have its name, but got {wanted}"
+        raise StorageError("\n  ".join([f"{law}, which is that of:", *map(str, fitting)]))
+    if not sweeps:
+        raise StorageError(f"a sweep is in its storage, but there is none in {base}")
+    close = nearest(wanted, [s.name for s in sweeps])
+    hint = f"; did you mean {close!r}?" if close else ""
+    law = f"a sweep is in its storage, but {base} has none named {wanted!r}{hint}"
+    raise StorageError("\n  ".join([f"{law} There are:", *map(str, sweeps)]))
+
+
+def recover(folder: Path, uri: str | None, say: Callable[[str], None]) -> tuple[Path, str | None]:
+    """Before a sweep goes on: take over what its storage has and its folder has not. Returns the
+    folder and the storage, which is the one given or the one it began with. Raises StorageError,
+    and LedgerError for a folder that leads out of itself."""
+    if not folder.exists() and folder.name == str(folder):
+        folder = Path("results") / folder
+    if folder.is_dir():
+        check_links(folder)  # before anything is written there
+    known = described(folder)
+    uri = uri or known.get("storage")
+    if uri is None:
+        return folder, None
+    base = Storage(uri)
+    id = known.get("id")
+    if id is not None and id not in base.folders():
+        return folder, base.uri  # it has not been there yet
+    place = base.under(id) if id is not None else find(base, folder.name).place
+    if restore(place, folder):
+        say(f"{folder} is restored from {place}")
+    return folder, base.uri
+
+
+def described(folder: Path) -> dict[str, Any]:
+    """What a results folder says of its sweep; nothing if it is not there, or no such folder."""
+    try:
+        plain = json.loads((folder / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
 
 
 def restore(storage: Storage, folder: Path) -> bool:

@@ -113,17 +113,18 @@ def with_data(trial: Mapping[str, Any], packed: Path) -> dict[str, Any]:
     return {**trial, "data": {"packed": {"path": str(packed)}}}
 
 
-def fetch_cache(storage: Storage, cache: Path, needs: Needs) -> None:
+def fetch_cache(storage: Storage, cache: Path, needs: Needs) -> int:
     """Have what is needed in this node's cache: fetched by one process, while the others wait.
-    Raises StorageError."""
+    Returns how many files were fetched. Raises StorageError."""
+    # The description comes after what it describes: with it, the data is there.
     wanted = [f"{needs.data}/data.mdb", f"{needs.data}/meta.json", *needs.files]
     if all((cache / name).is_file() for name in wanted):
-        return
+        return 0
     with _alone(cache / ".fetch.lock"):
-        for name in wanted:
-            # The description comes after what it describes: with it, the data is there.
-            if not (cache / name).is_file():
-                storage.get(name, cache / name)
+        missing = [name for name in wanted if not (cache / name).is_file()]
+        for name in missing:
+            storage.get(name, inside(cache, cache / checked(name)))
+    return len(missing)
 
 
 @contextlib.contextmanager
@@ -142,11 +143,11 @@ def _alone(lock: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def attempts(storage: Storage) -> dict[str, dict[str, Stamp]]:
-    """A trial's files, by attempt, the newest first: by number, and of one number, which two
-    drivers may have given, by when it began."""
+def attempts(files: Mapping[str, Stamp]) -> dict[str, dict[str, Stamp]]:
+    """A trial's files, as they are listed, by attempt, the newest first: by number, and of one
+    number, which two drivers may have given, by when it began."""
     found: dict[str, dict[str, Stamp]] = {}
-    for name, stamp in storage.files().items():
+    for name, stamp in files.items():
         attempt, _, rest = name.partition("/")
         if attempt.partition("-")[0].isdigit() and rest:
             found.setdefault(attempt, {})[rest] = stamp
@@ -176,11 +177,24 @@ def newest(found: Mapping[str, Mapping[str, Stamp]]) -> dict[str, tuple[str, Sta
 
 def fetch_trial(
     storage: Storage, folder: Path, wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, dict[str, Stamp]]:
+    """Bring a trial's files to a folder, where it has not got them. Returns what there is, by
+    attempt. Raises StorageError."""
+    found = attempts(storage.files())
+    fetch_files(storage, found, folder, wanted)
+    return found
+
+
+def fetch_files(
+    storage: Storage,
+    found: Mapping[str, Mapping[str, Stamp]],
+    folder: Path,
+    wanted: Callable[[str], bool],
 ) -> list[str]:
-    """Bring a trial's files to a folder, from their newest attempts, where it has not got them.
+    """Bring those of a trial's files that the folder has not got, from their newest attempts.
     Returns their names. Raises StorageError."""
     brought = []
-    for name, (attempt, stamp) in sorted(newest(attempts(storage)).items()):
+    for name, (attempt, stamp) in sorted(newest(found).items()):
         path = inside(folder, folder / checked(name))
         if wanted(name) and not (path.is_file() and path.stat().st_size == stamp.size):
             try:
@@ -209,8 +223,7 @@ class Mirror:
         """Say that the attempt begins, and bring what earlier ones left. Raises StorageError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.storage.write(f"{self.attempt}/{BEGUN}", b"")
-        fetch_trial(self.storage, self.folder)
-        for name in newest(attempts(self.storage)):
+        for name in newest(fetch_trial(self.storage, self.folder)):
             with contextlib.suppress(FileNotFoundError):
                 self.known[name] = stamp_of(self.folder / name)
 
@@ -240,7 +253,7 @@ class Mirror:
         own = {f"{CHECKPOINTS}{path.name}" for path in (self.folder / CHECKPOINTS).glob("*.pt")}
         if not own:
             return
-        found = attempts(self.storage)
+        found = attempts(self.storage.files())
         order = list(found)
         until_mine = order[order.index(self.attempt) :]
         self.storage.remove(
