@@ -260,6 +260,8 @@ class Ledger:
         self._guard = threading.RLock()
         self._records: dict[int, Record] = {}
         self._unended: set[int] = set()
+        self._ends: list[int] = []
+        self.newest: Event | None = None
         self._recent: deque[Record] = deque()
         try:
             self._db = sqlite3.connect(
@@ -313,10 +315,23 @@ class Ledger:
         with self._guard:
             return [self._records[number] for number in sorted(self._unended)]
 
+    def ends(self, first: int = 0) -> list[Record]:
+        """The trials that have ended, in the order in which they did, but for so many of the
+        first."""
+        with self._guard:
+            return [self._records[number] for number in self._ends[first:]]
+
     @property
     def events(self) -> list[Event]:
         """Every event, in the order in which they were committed."""
         return list(self.history())
+
+    @property
+    def began(self) -> float:
+        """When the first event was committed; now, before there is one."""
+        with self._guard:
+            first = self._db.execute("SELECT at FROM events ORDER BY seq LIMIT 1").fetchone()
+        return float(first[0]) if first else time.time()
 
     @property
     def length(self) -> int:
@@ -463,11 +478,13 @@ class Ledger:
         assert seq is not None
         event = Event(seq, trial, attempt, kind, step, value, decision, kept, at)
         self._records[trial].add(event)
+        self.newest = event
         return event
 
     def _close(self, record: Record) -> None:
         """A trial has ended. Whoever only reads holds the file for a moment, and keeps it all."""
         self._unended.discard(record.number)
+        self._ends.append(record.number)
         if self._lock is None:
             return
         self._recent.append(record)
@@ -497,6 +514,9 @@ class Ledger:
             self._unended.add(number)
             if record.ended:
                 self._close(record)
+        last = {r.number: r.last for r in self._records.values() if r.last is not None}
+        self._ends.sort(key=lambda number: last[number].seq)
+        self.newest = max(last.values(), key=lambda event: event.seq, default=None)
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -113,6 +113,9 @@ class Tracker:
         self._held: dict[str, Held] = {}
         self._told: dict[str, tuple[int, str]] = {}
         self._failures: dict[str, int] = {}
+        self._dirty: set[int] = set()
+        self._best = Best(plan)
+        self._best_told = 0
         self._news = threading.Event()
         self._news.set()
         self._closing = threading.Event()
@@ -121,6 +124,7 @@ class Tracker:
 
     def observe(self, event: Event) -> None:
         """Say that the ledger has something new. Returns at once."""
+        self._dirty.add(event.trial)
         self._news.set()
 
     def close(self, deadline: float = 60.0) -> int:
@@ -131,7 +135,10 @@ class Tracker:
         self._closing.set()
         self._news.set()
         self._thread.join(deadline)
-        return len(self._behind(closing=True))
+        if self.ledger.newest is None:
+            return 0
+        trials = sum(self._lacks(record, closing=True) for record in self.ledger.records)
+        return trials + (self._told.get(SWEEP) != _sweep_version(self.plan, self.ledger, True))
 
     def _work(self) -> None:
         failures = 0
@@ -169,36 +176,44 @@ class Tracker:
                 "the sweep goes on, and MLflow is told when it answers again"
             )
 
-    def _behind(self, closing: bool) -> list[Run]:
-        """The runs that MLflow does not have as the ledger has them: the sweep's own, then trials.
+    def _lacks(self, record: Record, *, closing: bool) -> bool:
+        """Whether MLflow does not have a trial as the ledger has it."""
+        return record.last is not None and (
+            self._told.get(str(record.number)) != _version(record, closing)
+        )
+
+    def _tell(self, closing: bool) -> None:
+        """Tell what MLflow does not have as the ledger has it: the sweep's own run first, because
+        the trials refer to it, then those that something happened to.
 
         What failed before comes last, so that one bad run keeps no other waiting.
         """
-        records = self.ledger.records
-        records = [record for record in records if record.events]
-        if not records:
-            return []
-        runs = [
-            of_trial(self.plan, self.folder, record, closing)
-            for record in records
-            if self._told.get(str(record.number)) != _version(record, closing)
-        ]
-        sweep = of_sweep(self.plan, records, closing)
-        if self._told.get(SWEEP) != sweep.version:
-            runs.insert(0, sweep)
-        return sorted(runs, key=lambda run: self._failures.get(run.key, 0))
-
-    def _tell(self, closing: bool) -> None:
+        if self.ledger.newest is None:
+            return
         client = self._client or self._connect()
-        behind = self._behind(closing)
-        if SWEEP not in self._ids:  # it comes first, because the trials refer to it
-            behind.sort(key=lambda run: run.key != SWEEP)
-        for run in behind:
-            try:
-                self._deliver(client, run)
-            except Exception:
-                self._failures[run.key] = self._failures.get(run.key, 0) + 1
-                raise
+        self._best.learn(self.ledger)
+        sweep = of_sweep(self.plan, self.ledger, self._best, self._best_told, closing)
+        if SWEEP not in self._ids or not self._failures.get(SWEEP):
+            self._try(client, sweep)
+        numbers = {r.number for r in self.ledger.records} if closing else set(self._dirty)
+        for number in sorted(numbers, key=lambda n: (self._failures.get(str(n), 0), n)):
+            # Before it is looked at, so that what happens from now on is told the next time.
+            self._dirty.discard(number)
+            record = self.ledger[number]
+            if self._lacks(record, closing=closing):
+                self._try(client, of_trial(self.plan, self.folder, record, closing))
+        self._try(client, sweep)
+
+    def _try(self, client: MlflowClient, run: Run) -> None:
+        if self._told.get(run.key) == run.version:
+            return
+        try:
+            self._deliver(client, run)
+        except Exception:
+            self._failures[run.key] = self._failures.get(run.key, 0) + 1
+            if run.key != SWEEP:
+                self._dirty.add(int(run.key))
+            raise
 
     def _connect(self) -> MlflowClient:
         """Find what MLflow holds of this sweep."""
@@ -208,7 +223,7 @@ class Tracker:
 
         client = MlflowClient(tracking_uri=self.uri)
         self.experiment = self._find_experiment(client)
-        self._ids, self._held, self._told = {}, {}, {}
+        self._ids, self._held, self._told, self._best_told = {}, {}, {}, 0
         for run in _search(client, self.experiment, self.plan["id"]):
             key = run.data.tags.get("sweeper.trial", SWEEP)
             if key in self._ids:
@@ -218,6 +233,7 @@ class Tracker:
             self._ids[key] = run.info.run_id
             if seq := run.data.tags.get("sweeper.seq"):
                 self._told[key] = (int(seq), run.info.status)
+        self._dirty.update(record.number for record in self.ledger.records)
         self._client = client
         return client
 
@@ -286,6 +302,10 @@ class Tracker:
         tags = [entities.RunTag(key, value) for key, value in last.items()]
         client.log_batch(held.id, tags=tags, synchronous=True)
         self._told[run.key] = run.version
+        if run.key == SWEEP:
+            self._best_told += len(run.metrics)
+        elif run.status not in ("RUNNING", "SCHEDULED"):
+            del self._held[run.key]  # it stays as it is
 
 
 def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: bool) -> Run:
@@ -293,6 +313,7 @@ def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: boo
 
     ``closing``: nobody works on the sweep any more, so a trial that has not ended is interrupted.
     """
+    assert record.last is not None
     seq, status = _version(record, closing)
     tags = {
         "sweeper.sweep_id": str(plan["id"]),
@@ -315,7 +336,7 @@ def of_trial(plan: Mapping[str, Any], folder: Path, record: Record, closing: boo
         key=str(record.number),
         name=_name(plan, record),
         start=_ms(record.events[0].at),
-        end=_ms(record.events[-1].at),
+        end=_ms(record.last.at),
         seq=seq,
         status=status,
         params=_params(plan, record),
@@ -333,20 +354,38 @@ def _diagnosis(event: Event) -> str:
     return "\n".join(said)[:TAG_LENGTH] or "–"
 
 
-def of_sweep(plan: Mapping[str, Any], records: Sequence[Record], closing: bool) -> Run:
-    """Say what MLflow should hold about the sweep: how it was set, and the best as trials ended."""
-    better = _better(plan)
-    ends = sorted((r.events[-1].seq, r) for r in records if r.ended)
-    metrics: list[Metric] = []
-    best: tuple[float, int] | None = None
-    for count, (_, record) in enumerate(ends, start=1):
-        values = [m.value for m in _metrics(plan, record) if m.key == views.score(plan)]
-        found = [(value, record.number) for value in values] + ([best] if best else [])
-        if found:
-            best = better(found)
-            at = _ms(record.events[-1].at)
-            metrics.append(Metric(f"sweep/{plan['metric']}_best", best[0], at, count))
-    whole = len(ends) == len(records) >= plan["trials"]
+class Best:
+    """The best of a sweep, as trials ended."""
+
+    def __init__(self, plan: Mapping[str, Any]) -> None:
+        self.metrics: list[Metric] = []
+        self.trial: int | None = None
+        self.ends = 0
+        self._plan = plan
+        self._best: tuple[float, int] | None = None
+
+    def learn(self, ledger: Ledger) -> None:
+        """Take in the trials that have ended since."""
+        for record in ledger.ends(self.ends):
+            self.ends += 1
+            assert record.last is not None
+            values = (point.value for point in record.curve if point.value is not None)
+            found = [(value, record.number) for value in values if math.isfinite(value)]
+            if self._best is not None:
+                found.append(self._best)
+            if found:
+                self._best = _better(self._plan)(found)
+                value, self.trial = self._best
+                key = f"sweep/{self._plan['metric']}_best"
+                self.metrics.append(Metric(key, value, _ms(record.last.at), self.ends))
+
+
+def of_sweep(plan: Mapping[str, Any], ledger: Ledger, best: Best, told: int, closing: bool) -> Run:
+    """Say what MLflow should hold about the sweep: how it was set, and the best as trials ended,
+    but for so many of the first that it was ``told``."""
+    assert ledger.newest is not None
+    seq, status = _sweep_version(plan, ledger, closing, best.ends)
+    whole = status == "FINISHED"
     tags = {
         "sweeper.sweep_id": str(plan["id"]),
         "sweeper.kind": "sweep",
@@ -354,22 +393,22 @@ def of_sweep(plan: Mapping[str, Any], records: Sequence[Record], closing: bool) 
         "sweeper.state": ("completed" if whole else "interrupted") if closing else "running",
         "mlflow.note.content": _note(plan),
     }
-    if best:
-        tags["sweeper.best_trial"] = str(best[1])
+    if best.trial is not None:
+        tags["sweeper.best_trial"] = str(best.trial)
     settings = ("method", "seed", "rungs", "factor", "horizon_kimg", "every_kimg", "metric", "mode")
     return Run(
         key=SWEEP,
         name=str(plan["name"]),
-        start=_ms(min(record.events[0].at for record in records)),
-        end=_ms(max(record.events[-1].at for record in records)),
-        seq=ends[-1][0] if ends else 0,
-        status=("FINISHED" if whole else "KILLED") if closing else "RUNNING",
+        start=_ms(ledger.began),
+        end=_ms(ledger.newest.at),
+        seq=seq,
+        status=status,
         params={
             **{name: str(plan[name]) for name in settings},
             "data": str(plan["data"]["name"]),
             "protocol": str(plan["protocol_hash"]),
         },
-        metrics=metrics,
+        metrics=best.metrics[told:],
         tags=tags,
         document=("sweep.json", plan),
     )
@@ -399,7 +438,20 @@ def columns(parameter: Mapping[str, Any], short: str, value: Any) -> dict[str, s
 
 def _version(record: Record, closing: bool) -> tuple[int, str]:
     killed = closing and not record.ended
-    return record.events[-1].seq, "KILLED" if killed else STATUS[record.state]
+    seq = record.last.seq if record.last is not None else 0
+    return seq, "KILLED" if killed else STATUS[record.state]
+
+
+def _sweep_version(
+    plan: Mapping[str, Any], ledger: Ledger, closing: bool, ends: int | None = None
+) -> tuple[int, str]:
+    """Which trials ended, so many of them or all, and how the sweep stands."""
+    ended = ledger.ends()[:ends]
+    seq = ended[-1].last.seq if ended and ended[-1].last is not None else 0
+    if not closing:
+        return seq, "RUNNING"
+    whole = len(ended) == len(ledger) >= plan["trials"]
+    return seq, "FINISHED" if whole else "KILLED"
 
 
 def _better(plan: Mapping[str, Any]) -> Any:
