@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from sweeper.config import show
@@ -23,9 +23,9 @@ def fraction(value: Any) -> Any:
 def share(value: Any) -> Any:
     """``auto``, or how much of a GPU."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "auto" or (number and 0 <= value < float("inf")):
+    if value == "auto" or (number and (0 <= value <= 1 or (value > 1 and value % 1 == 0))):
         return value
-    law = "gpu must be auto or a number of at least 0, but got {got}"
+    law = "gpu must be auto or a number of at least 0, and whole above 1, but got {got}"
     raise PydanticCustomError("share", law, {"got": show(value)})
 
 
@@ -85,11 +85,34 @@ class Objective(Settings):
 
 class Resources(Settings):
     """What one trial is given, and how many run at once: as many as there is room for, unless
-    ``concurrent`` says how many, as it must where a cluster's largest size cannot be known."""
+    ``concurrent`` says how many, as it must where a cluster's largest size cannot be known.
+
+    With several GPUs, as many processes train a trial together, its ranks, each with a GPU of its
+    own; ``ranks`` says how many where there is none. They share the trial's CPUs.
+    """
 
     cpu: Annotated[int, Ge(1)] = 1
     gpu: Share = "auto"
     concurrent: Annotated[int, Ge(1)] | None = None
+    ranks: Annotated[int, Ge(1)] | None = None
+
+    @property
+    def processes(self) -> int:
+        """How many processes train one trial together."""
+        if self.ranks is not None or self.gpu == "auto":
+            return self.ranks or 1
+        return max(1, int(self.gpu))
+
+    @model_validator(mode="after")
+    def _a_gpu_for_each_rank(self) -> Resources:
+        whole = 1 if self.gpu != "auto" and 0 < self.gpu < 1 else self.gpu
+        if self.ranks is not None and whole not in ("auto", 0, self.ranks):
+            raise PydanticCustomError(
+                "ranks",
+                "each rank has a GPU of its own, or none has, but got ranks {ranks} and gpu {gpu}",
+                {"ranks": self.ranks, "gpu": show(self.gpu)},
+            )
+        return self
 
 
 class Retries(Settings):

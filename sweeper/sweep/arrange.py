@@ -57,8 +57,9 @@ def share_of(plan: Plan, present: Mapping[str, Resources], gpus: bool, say: Say)
     asked = plan.space.resources.gpu
     if asked != "auto":
         return asked
-    if not gpus:
-        return 0.0
+    ranks = plan.space.resources.processes
+    if not gpus or ranks > 1:
+        return float(ranks) if gpus else 0.0
     from sweeper.sweep.probing import on_ray
 
     return choose(plan, present, on_ray(plan, say), say)

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 import sweeper
 from sweeper.catalog import families as of
 from sweeper.catalog.datasets.store import Store
-from sweeper.config import Misfit, Problem, Trial
+from sweeper.config import Misfit, Problem, Trial, over
 from sweeper.ledger.ledger import LedgerError
 from sweeper.ledger.links import check_links
 from sweeper.ledger.redact import hide
@@ -101,7 +101,9 @@ class Plan:
         return self.space.budget.rungs.factor
 
     def probe(self, trial: Trial) -> None:
-        """Raise Misfit when a trial's networks cannot be built for this data."""
+        """Raise Misfit when a trial's networks cannot be built for this data, or so many ranks
+        cannot train it."""
+        over(trial, self.space.resources.processes)
         probe(trial, self.store.meta.shape, self.store.meta.classes)
 
     def plain(self) -> dict[str, Any]:
@@ -118,6 +120,7 @@ class Plan:
                 "shape": list(self.store.meta.shape),
                 "digest": self.store.meta.digest,
                 "pick": self.data,
+                "store": os.path.relpath(self.store.path.resolve(), self.out),
             },
             "metric": self.metric,
             "mode": "min",

@@ -67,7 +67,15 @@ def single(
     keep(plan.use, folder)
     files = {"use": [used.stored for used in plan.use]} if plan.use else {}
     (folder / "trial.json").write_text(json.dumps(files | trial.plain(), indent=2))
-    measurements = train(trial, plan.cache, folder, threads=plan.space.resources.cpu)
+    resources = plan.space.resources
+    measurements = train(
+        trial,
+        plan.cache,
+        folder,
+        threads=resources.cpu,
+        ranks=resources.processes,
+        prepare=[used.load for used in plan.use],
+    )
     told = as_json if json_lines else in_words
     try:
         yield from told(measurements, plan.metric, folder)
