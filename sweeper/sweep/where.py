@@ -134,6 +134,9 @@ def named(address: str, by: str, here: Here) -> Place:
         raise ClusterError(f"{law}, but {by} is {address!r}; what works:\n{WAYS}")
     member = here.member()
     if address == "auto":
+        inside = here.environ.get("RAY_ADDRESS", "")  # as the jobs of a cluster are told
+        if by != "RAY_ADDRESS" and inside not in ("", "auto"):
+            return named(inside, "RAY_ADDRESS", here)
         if member is None:
             law = f"{by} auto is the Ray that this machine belongs to"
             raise ClusterError(f"{law}, but none answers here; ray start --head starts one")
