@@ -115,14 +115,15 @@ class Host:
         """Switch the host on; what its disk held is there again, its /dev/shm is empty."""
         script = self.folder / "init.sh"
         script.write_text(self._init())
-        self.process = subprocess.Popen(
-            ["ip", "netns", "exec", self.space, "unshare", "--mount", "--pid", "--fork", "--uts",
-             "--ipc", "--kill-child", "bash", str(script)],
-            stdin=subprocess.DEVNULL,
-            stdout=(self.folder / "console").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+        with (self.folder / "console").open("ab") as console:
+            self.process = subprocess.Popen(
+                ["ip", "netns", "exec", self.space, "unshare", "--mount", "--pid", "--fork",
+                 "--uts", "--ipc", "--kill-child", "bash", str(script)],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + 20
         while not self._answers():
             if time.monotonic() > deadline or self.process.poll() is not None:
@@ -305,8 +306,10 @@ class Sniffer:
         self.low = number(net)
         self.high = self.low + (1 << (32 - prefix))
         self.gateway = number(gateway)
-        self.foreign: set[str] = set()
-        self.names: set[str] = set()
+        self.foreign: set[tuple[str, str]] = set()
+        """Who sent something to an address that is not on the switch."""
+        self.names: set[tuple[str, str]] = set()
+        """Who looked up which name."""
         self.socket = inside(space)
         self.thread = threading.Thread(target=self._listen, daemon=True)
         self.thread.start()
@@ -324,11 +327,12 @@ class Sniffer:
         if len(packet) < 20 or packet[0] >> 4 != 4:
             return
         to = struct.unpack("!I", packet[16:20])[0]
+        sender = socket.inet_ntoa(packet[12:16])
         body = packet[(packet[0] & 15) * 4 :]
         if not self.low <= to < self.high and to >> 28 != 0b1110:  # multicast stays on the switch
-            self.foreign.add(socket.inet_ntoa(packet[16:20]))
+            self.foreign.add((sender, socket.inet_ntoa(packet[16:20])))
         elif to == self.gateway and packet[9] == socket.IPPROTO_UDP and body[2:4] == b"\0\x35":
-            self.names.add(asked(body[8:]))
+            self.names.add((sender, asked(body[8:])))
 
     def close(self) -> None:
         # A thread that waits in recv is woken by nothing else.
