@@ -190,7 +190,7 @@ def mirrored(uri: str, plan: dict[str, Any], number: int) -> bytes | None:
     """A trial's log, as the newest of its workers has put it into the storage."""
     try:
         trial = Storage(uri).under(plan["id"]).under(trial_name(number))
-        found = newest(attempts(trial)).get(FILE)
+        found = newest(attempts(trial.files())).get(FILE)
         return trial.read(f"{found[0]}/{FILE}") if found else None
     except StorageError as error:
         LOGGER.warning("what other nodes logged is not shown: %s", error)
