@@ -163,8 +163,8 @@ def look(cache: str) -> Facts:
         "versions": {
             "python": ".".join(platform.python_version_tuple()[:2]),
             **{name: version(name) for name in ("sweeper", "ray", "torch", "optuna")},
-            "code of sweeper": code(),
         },
+        "code": code(),
         "clock": time.time(),
         "auth": mode(),
         "cache": unwritable,
@@ -255,7 +255,7 @@ def compare(mine: Facts, theirs: Sequence[Facts], place: str) -> Found:
         *unguarded(mine, there),
         *uncached(there),
     ]
-    return Found(tuple(refused), (*skewed(there), *busy(there)))
+    return Found(tuple(refused), (*uneven(mine, there), *skewed(there), *busy(there)))
 
 
 def unanswered(theirs: Sequence[Facts]) -> Iterator[str]:
@@ -307,6 +307,13 @@ def uncached(there: Sequence[Facts]) -> Iterator[str]:
         if facts["cache"]:
             law = "every node keeps packed data in the cache of the results"
             yield f"{law}, but {facts['node']} cannot: {facts['cache']}"
+
+
+def uneven(mine: Facts, there: Sequence[Facts]) -> Iterator[str]:
+    here = mine["versions"]["sweeper"]
+    same = [facts for facts in there if facts["versions"]["sweeper"] == here]
+    if other := [facts for facts in same if facts["code"] != mine["code"]]:
+        yield f"the files of sweeper {here} on {names(other)} are not those here: copy them again"
 
 
 def skewed(there: Sequence[Facts]) -> Iterator[str]:
