@@ -93,40 +93,37 @@ def records(folder: Path) -> list[Record]:
 
 
 def killed_and_resumed(
-    order: Order, undisturbed: dict[str, Any], migrated: Path, out: Path, kills: int
+    order: Order, undisturbed: dict[str, Any], migrated: Path, here: Path, draw: int
 ) -> None:
-    """Kill a sweep at drawn commits, each in a folder of its own, resume it, and compare."""
-    draws = random.Random(SEED)
-    total = undisturbed["commits"]
-    chosen = [(draws.randint(1, total), draws.choice(("before", "after"))) for _ in range(kills)]
-    print(f"seed {SEED}, of {total} commits: {chosen}")
-    for number, (at, when) in enumerate(chosen):
-        here = out / str(number)
-        here.mkdir()
-        shutil.copy(migrated, here / "mlflow.db")
-        # Packed data and features are the same for all, so they need not be made again.
-        (here / ".cache").symlink_to(undisturbed["out"] / ".cache")
-        assert order(here, kill=(at, when)) == -9, (at, when)
-        before = records(here / "ttur")
-        assert sum(1 + len(r.events) for r in before) == at - (when == "before")
-        assert order(here, resume=True) == 0
-        after = records(here / "ttur")
-        nothing_lost_or_twice(before, after, TRIALS)
-        begun = sum(r.attempts for r in after)
-        assert begun <= TRIALS + 1, "only the trial that was cut is begun again"
-        for name, value in left(here).items():
-            assert value == undisturbed[name], (at, when, name)
+    """Kill a sweep just before or just after a drawn commit, resume it, and compare."""
+    draws = random.Random(f"{SEED} {draw}")
+    at, when = draws.randint(1, undisturbed["commits"]), draws.choice(("before", "after"))
+    print(f"seed {SEED}, draw {draw}: killed {when} commit {at} of {undisturbed['commits']}")
+    shutil.copy(migrated, here / "mlflow.db")
+    # Packed data and features are the same for all, so they need not be made again.
+    (here / ".cache").symlink_to(undisturbed["out"] / ".cache")
+    assert order(here, kill=(at, when)) == -9
+    before = records(here / "ttur")
+    assert sum(1 + len(r.events) for r in before) == at - (when == "before")
+    assert order(here, resume=True) == 0
+    after = records(here / "ttur")
+    nothing_lost_or_twice(before, after, TRIALS)
+    assert sum(r.attempts for r in after) <= TRIALS + 1, "only what was cut is begun again"
+    for name, value in left(here).items():
+        assert value == undisturbed[name], name
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("draw", range(KILLS))
 def test_a_driver_killed_around_any_commit(
-    order: Order, undisturbed: dict[str, Any], migrated: Path, tmp_path: Path
+    order: Order, undisturbed: dict[str, Any], migrated: Path, tmp_path: Path, draw: int
 ) -> None:
-    killed_and_resumed(order, undisturbed, migrated, tmp_path, KILLS)
+    killed_and_resumed(order, undisturbed, migrated, tmp_path, draw)
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("draw", range(KILLS, KILLS + MANY))
 def test_a_driver_killed_around_any_commit_a_hundred_times(
-    order: Order, undisturbed: dict[str, Any], migrated: Path, tmp_path: Path
+    order: Order, undisturbed: dict[str, Any], migrated: Path, tmp_path: Path, draw: int
 ) -> None:
-    killed_and_resumed(order, undisturbed, migrated, tmp_path, MANY)
+    killed_and_resumed(order, undisturbed, migrated, tmp_path, draw)
