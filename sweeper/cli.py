@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
-    from sweeper.sweep.plan import Plan, Settings
+    from sweeper.sweep.plan import Plan
 
 app = typer.Typer(
     name="sweeper",
@@ -122,7 +122,9 @@ def run(
         space, data, tuple(overrides or ()), trials, seed, name, out, tuple(use or ())
     )
     if not (inline or dry_run):
-        address = elsewhere(context, address, out, json_lines, settings)
+        address = elsewhere(
+            address, out, json_lines, lambda jobs: jobs.run_order(context, settings)
+        )
     if storage:
         from sweeper.sweep.storage import resolved
 
@@ -156,7 +158,10 @@ def resume(
     from sweeper.sweep.plan import reopen
 
     if not inline:
-        address = elsewhere(context, address, folder.resolve().parent, json_lines, use or ())
+        out = folder.resolve().parent
+        address = elsewhere(
+            address, out, json_lines, lambda jobs: jobs.resume_order(context, folder, use or ())
+        )
     folder, storage = recover(folder, storage, announce(quiet=json_lines))
     how = How(inline, address, json_lines, tracking, max_gpus, storage)
     sweep(reopen(folder, trials, progress(), use or ()), how)
@@ -363,6 +368,49 @@ def logs(
 
 
 @app.command()
+def pull(
+    name: Annotated[
+        str, typer.Argument(help="A sweep, by its name or its id.", show_default=False)
+    ],
+    uri: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="URI",
+            help="The storage that it is in.",
+            show_default="SWEEPER_STORAGE, or the head of ./cluster.yaml",
+        ),
+    ] = None,
+    out: Out = Path("results"),
+) -> None:
+    """Bring a sweep's ledger, tables, report, samples and best checkpoints to this machine."""
+    from sweeper.report.page import write_report
+    from sweeper.sweep.pull import pull as brought
+
+    folder = brought(name, uri, out, typer.echo)
+    typer.echo(f"wrote {os.path.relpath(write_report(folder))}")
+
+
+@app.command()
+def doctor(
+    address: Address = None,
+    out: Out = Path("results"),
+    storage: StorageUri = None,
+    tracking: Tracking = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Remove what dead sweeps left in the temp folder.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Whether this machine is fit for a sweep, and what to do where it is not."""
+    from sweeper.sweep.doctor import Machine, examine, told
+
+    findings = list(examine(Machine(out, address, storage, tracking, fix)))
+    typer.echo(told(findings, as_json=as_json))
+    raise typer.Exit(any(finding.level == "fail" for finding in findings))
+
+
+@app.command()
 def debug(
     folder: Folder,
     trial: Annotated[str, typer.Argument(help="A trial, such as t003.", show_default=False)],
@@ -403,15 +451,9 @@ def check_cluster(
     typer.echo(f"{file}: {said(check(file))}")
 
 
-def elsewhere(
-    context: typer.Context,
-    address: str | None,
-    out: Path,
-    json_lines: bool,
-    what: Settings | Sequence[Path],
-) -> str:
+def elsewhere(address: str | None, out: Path, json_lines: bool, order: Callable[[Any], Any]) -> str:
     """Run a command on the cluster where it belongs, and leave with its exit code; or say which Ray
-    of this machine it is for."""
+    of this machine it is for. ``order`` says what it is there, given the module for jobs."""
     from sweeper.sweep.where import reached
 
     say = announce(quiet=json_lines)
@@ -420,12 +462,7 @@ def elsewhere(
             return found.place.address
         from sweeper.sweep import jobs
 
-        order = (
-            jobs.resume_order(context, context.params["folder"], what)
-            if isinstance(what, Sequence)
-            else jobs.run_order(context, what)
-        )
-        raise typer.Exit(jobs.send(found, order, out, say, json_lines=json_lines))
+        raise typer.Exit(jobs.send(found, order(jobs), out, say, json_lines=json_lines))
 
 
 def sweep(plan: Plan, how: Any) -> None:

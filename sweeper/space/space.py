@@ -120,6 +120,18 @@ def load(
     return _compile(Source({"name": path.stem} | merged.tree, merged.marks))
 
 
+def written_in(path: Path) -> list[Path]:
+    """The files that a valid search space is written in: its own, and those it extends that do not
+    come with sweeper. Raises InputError."""
+    found = [path]
+    while isinstance(name := read(found[-1]).tree.get("extends"), str):
+        below = _find(name, found[-1])
+        if below is None or below.resolve().is_relative_to(shipped().resolve()):
+            break
+        found.append(below)
+    return found
+
+
 def data_of(path: Path) -> Any:
     """The data set that a search space, or what it extends, names; None if it names none. Raises
     InputError."""

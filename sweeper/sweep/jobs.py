@@ -13,15 +13,21 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper.sweep.where import ClusterError, Dashboard, Launched, Reached, Say, lent
+from sweeper.space.source import InputError
+from sweeper.space.space import written_in
+from sweeper.space.use import bring
+from sweeper.sweep.plan import Settings, reader
+from sweeper.sweep.where import ClusterError, Dashboard, Reached, Say, lent
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+    from typer import Context
 
 RESULTS = '"$HOME/results"'
 """Where results are on a head, as its shell reads it."""
@@ -50,6 +56,7 @@ class Order:
     name: str
     fresh: bool
     """Whether its results are to be in a new folder."""
+    storage: str | None = None
 
     def entrypoint(self) -> str:
         """The command as the head's shell reads it."""
@@ -61,21 +68,57 @@ class Order:
         return f"{guard}; exec sweeper {shlex.join(self.words)} {into}"
 
 
-def typed(
-    parameters: Sequence[Any], values: Mapping[str, Any], leave: Collection[str]
-) -> list[str]:
-    """The options of a command that were given, as they are typed, but for those to be left out."""
+HERE = frozenset({"address", "inline", "dry_run", "name", "out", "use"})
+"""Options that mean something on this machine, or are put differently on a head."""
+
+
+def typed(context: Context) -> list[str]:
+    """The options of a command that were typed, but for those of this machine."""
     words = []
-    for parameter in parameters:
-        value = values[parameter.name]
-        if parameter.param_type_name != "option" or parameter.name in leave:
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params.get(str(parameter.name))
+        source = context.get_parameter_source(name)
+        if parameter.param_type_name != "option" or name in HERE or source is None:
             continue
-        if value == parameter.default or value is None or value is False:
-            continue
-        option = max(parameter.opts, key=len)
-        each = value if isinstance(value, list | tuple) else [value]
-        words += [option] if value is True else [f"{option}={one}" for one in each]
+        if source.name == "COMMANDLINE":
+            option = max(parameter.opts, key=len)
+            each = value if isinstance(value, list | tuple) else [value]
+            words += [option if one is True else f"{option}={one}" for one in each]
     return words
+
+
+def run_order(context: Context, settings: Settings) -> Order:
+    """What ``sweeper run`` is on a cluster. Raises InputError for what would be refused there."""
+    check_data(settings.data)
+    # Where the data is a path, it is one on the cluster; the space is checked upon other data.
+    path = settings.data is not None and Path(settings.data).is_absolute()
+    here = replace(settings, data=None) if path else settings
+    bring(settings.use)
+    space, _ = reader(here)(settings.overrides)
+    files = placed([*written_in(settings.space), *settings.use])
+    names = {path: name for name, path in files.items()}
+    use = [f"--use={names[path.resolve()]}" for path in settings.use]
+    words = ["run", names[settings.space.resolve()], *typed(context), *use]
+    return Order(words, files, settings.name or space.name, True, context.params.get("storage"))
+
+
+def resume_order(context: Context, folder: Path, use: Sequence[Path]) -> Order:
+    """What ``sweeper resume`` is on a cluster: of the results of that name on its head."""
+    files = placed(use)
+    return Order(
+        ["resume", *typed(context), *(f"--use={name}" for name in files)],
+        files,
+        folder.resolve().name,
+        False,
+        context.params.get("storage"),
+    )
+
+
+def check_data(data: str | None) -> None:
+    """Refuse data that is here, where the cluster does not look. Raises InputError."""
+    if data is not None and not Path(data).is_absolute() and Path(data).expanduser().is_dir():
+        law = "a sweep on a cluster reads data that is there, so --data is a name or a path from /"
+        raise InputError([f"{law}, but {data} is a folder here; --address local sweeps here"])
 
 
 def placed(files: Sequence[Path]) -> dict[str, Path]:
@@ -158,20 +201,27 @@ class Job:
         return self._code(info)
 
     def _submit(self) -> None:
+        deadline = time.monotonic() + GONE
         with bundled(self.order.files) as folder:
-            try:
-                self.client.submit_job(
-                    entrypoint=self.order.entrypoint(),
-                    submission_id=self.id,
-                    runtime_env={
-                        "working_dir": str(folder),
-                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE)},
-                    },
-                    metadata={"sweeper": self.order.name},
-                )
-            except (RuntimeError, OSError) as error:
-                law = f"{self.dashboard.url} takes jobs, but not this one"
-                raise ClusterError(f"{law}: {first_line(error)}") from None
+            while not self.left:
+                try:
+                    self.client.submit_job(
+                        entrypoint=self.order.entrypoint(),
+                        submission_id=self.id,
+                        runtime_env={
+                            "working_dir": str(folder),
+                            "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(GRACE)},
+                        },
+                        metadata={"sweeper": self.order.name},
+                    )
+                except (RuntimeError, OSError) as error:
+                    # The parts of a head that was only just brought up come one after another.
+                    if "No available agent" in str(error) and time.monotonic() < deadline:
+                        time.sleep(1)
+                        continue
+                    law = f"{self.dashboard.url} takes jobs, but not this one"
+                    raise ClusterError(f"{law}: {first_line(error)}") from None
+                return
 
     async def _ended(self) -> dict[str, Any] | None:
         """What the cluster knows of it when it has ended; None if we left before."""
@@ -274,13 +324,14 @@ def send(found: Reached, order: Order, out: Path, say: Say, *, json_lines: bool)
     say(f"running on {found.cluster}")
     client = client_of(found.dashboard)
     for name in names(order.name, taken(found.dashboard, out)) if order.fresh else [order.name]:
-        named = Order(order.words, order.files, name, order.fresh)
-        job = Job(found.dashboard, client, named, say, Screen(json_lines=json_lines))
+        job = Job(
+            found.dashboard, client, replace(order, name=name), say, Screen(json_lines=json_lines)
+        )
         say(f"sweep {name}: job {job.id} on its head")
         code = asyncio.run(job.follow())
         if code != TAKEN or not order.fresh:
             if not job.left:
-                home(found.place.launched, name, out, say)
+                home(found, order.storage, name, out, say)
             return code
         say(f"the head has results of another {name}")
     raise ClusterError(f"a sweep has a name of its own, but the head has {NAMES} {order.name}")
@@ -309,12 +360,19 @@ def client_of(dashboard: Dashboard) -> JobSubmissionClient:
             raise ClusterError(f"{dashboard.url} takes no jobs: {first_line(error)}") from None
 
 
-def home(launched: Launched | None, name: str, out: Path, say: Say) -> None:
-    """Bring the results of a sweep from the head to here, or say where they are."""
-    if launched is None:
-        say(f"the results are in ~/results/{name} on the head")
+def home(found: Reached, storage: str | None, name: str, out: Path, say: Say) -> None:
+    """Bring the results of a sweep to here, from its bucket or from the head, or say where they
+    are."""
+    bucket = storage if storage and "://" in storage else None
+    where = f"the results are in ~/results/{name} on the head"
+    if bucket is None and found.place.launched is None:
+        say(where)
         return
+    from sweeper.ledger.ledger import LedgerError
+    from sweeper.sweep.pull import pull
+    from sweeper.sweep.storage import StorageError
+
     try:
-        launched.fetch(f"~/results/{name}/", out / name)
-    except ClusterError as error:
-        say(f"the results are in ~/results/{name} on the head, and stay there: {error}")
+        pull(name, bucket, out, say)
+    except (ClusterError, InputError, LedgerError, StorageError) as error:
+        say(f"{where}, and not here yet: {error}\nto bring them:\n  sweeper pull {name}")

@@ -27,6 +27,7 @@ from ruamel.yaml.error import YAMLError
 
 PATIENCE = 3.0
 """Seconds that whoever is named by an address has to answer."""
+LISTING = 15.0
 FORWARDING = 30.0
 """Seconds for Ray's launcher to log in to a head that is known to be there."""
 COPYING = 3600.0
@@ -347,7 +348,8 @@ class Dashboard:
 
     def nodes(self) -> list[dict[str, Any]]:
         """Its nodes that are alive, as Ray's state API lists them. Raises ClusterError."""
-        answer = self.ask("/api/v0/nodes")
+        self.ask("/api/version")  # which is there at once, while a list may take a while
+        answer = self.ask("/api/v0/nodes", timeout=LISTING)
         try:
             return [n for n in answer["data"]["result"]["result"] if n["state"] == "ALIVE"]
         except (KeyError, TypeError):
