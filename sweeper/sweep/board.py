@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sweeper.ledger.ledger import BROKEN, ENDED, Event, Ledger, Record, State
 from sweeper.ledger.names import short_names
+from sweeper.sweep.failures import explained
 
 COLOURS: dict[State, str] = {
     "pending": "dim",
@@ -66,7 +67,7 @@ class Row:
             values=values,
             seconds=record.seconds,
             rate=record.rate,
-            reason=one_line(record.reason or ""),
+            reason=one_line(explained(record)),
             at=record.last.at if record.last is not None else record.at,
             warned=warned,
             warned_at=warned_at,

@@ -115,3 +115,10 @@ def share(base: float, record: Record) -> float:
     if base >= 1:
         return base
     return min(1.0, math.ldexp(base, record.losses["oom"]))
+
+
+def explained(record: Record) -> str:
+    """Why a trial has ended, in words; if it failed, of what cause, and what helps."""
+    if record.state != "failed" or record.cause is None:
+        return record.reason or ""
+    return f"{record.cause}: {record.reason}; {ADVICE[record.cause]}"

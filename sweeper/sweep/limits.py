@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 from types import FrameType
 from typing import Any, Self
 
@@ -25,7 +25,7 @@ class Spent:
 
     gpu: float
     ledger: Ledger
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: monotonic())
     busy: float = 0.0
     since: dict[int, tuple[float, float]] = field(default_factory=dict)
 
@@ -34,20 +34,20 @@ class Spent:
 
     def start(self, record: Record) -> None:
         """A worker takes up a trial."""
-        self.since[record.number] = (time.monotonic(), share(self.gpu, record))
+        self.since[record.number] = (monotonic(), share(self.gpu, record))
 
     def end(self, number: int) -> None:
         """A worker has let go of a trial."""
         began, part = self.since.pop(number, (0.0, 0.0))
-        self.busy += (time.monotonic() - began) * part
+        self.busy += (monotonic() - began) * part
 
     @property
     def hours(self) -> float:
-        return (time.monotonic() - self.began) / HOUR
+        return (monotonic() - self.began) / HOUR
 
     @property
     def gpu_hours(self) -> float:
-        now = time.monotonic()
+        now = monotonic()
         under_way = sum((now - began) * part for began, part in list(self.since.values()))
         return (self.busy + under_way) / HOUR
 
@@ -76,7 +76,7 @@ class Clock:
 
     def hear(self, who: str) -> None:
         """A trial's worker has begun, or came to a measurement."""
-        self.heard[who] = time.monotonic()
+        self.heard[who] = monotonic()
 
     def forget(self, who: str) -> None:
         self.heard.pop(who, None)
@@ -85,7 +85,7 @@ class Clock:
         """Those that were silent for too long."""
         if self.minutes is None:
             return []
-        before = time.monotonic() - 60 * self.minutes
+        before = monotonic() - 60 * self.minutes
         return [who for who, at in self.heard.items() if at < before]
 
 

@@ -6,10 +6,10 @@ import contextlib
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from sweeper.sweep.failures import cause_of, full
 
@@ -40,7 +40,7 @@ class Room:
         if not self.short:
             what = "disk full" if full else "storage fails"
             self.say(f"{what}: {why}; free some space; going on when there is room")
-        self.short, self.again = True, time.monotonic() + self.wait
+        self.short, self.again = True, monotonic() + self.wait
         self.wait = min(2 * self.wait, LONGEST)
 
     def was_enough(self) -> None:
@@ -51,10 +51,10 @@ class Room:
         """Whether there is room. Looks at the disk no more than now and then."""
         if not self.short:
             return True
-        if time.monotonic() < self.again:
+        if monotonic() < self.again:
             return False
         if not fits(self.folder, needed(self.folder)):
-            self.again = time.monotonic() + LOOK
+            self.again = monotonic() + LOOK
             return False
         self.short = False
         self.say("there is room again: going on")

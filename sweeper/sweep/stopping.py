@@ -44,6 +44,7 @@ class Ending:
     urgent: bool
     caught: list[int] = field(default_factory=list)
     limit: str | None = None
+    timer: threading.Timer | None = None
     over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -67,6 +68,8 @@ class Ending:
             self.over.set()
             with contextlib.suppress(KeyboardInterrupt):
                 watch.join()
+            if self.timer is not None and self.limit is not None:
+                self.timer.cancel()  # nobody is in a hurry
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -75,9 +78,9 @@ class Ending:
         self.sweep.stopping.set()
         if len(self.caught) > 1:
             self._leave()
-        timer = threading.Timer(GRACE, self._leave)
-        timer.daemon = True
-        timer.start()
+        self.timer = threading.Timer(GRACE, self._leave)
+        self.timer.daemon = True
+        self.timer.start()
         if self.urgent and not self.over.is_set():
             raise KeyboardInterrupt
 
