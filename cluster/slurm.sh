@@ -54,9 +54,11 @@ resources=(--num-cpus="${SLURM_CPUS_PER_TASK:-1}" --num-gpus="${SLURM_GPUS_ON_NO
 srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
   ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" "${resources[@]}" -- \
   "${sweep[@]}" --address "$head:$port" &
-# SIGTERM is passed on, so that the sweep ends well and can be resumed.
-trap 'kill -TERM $!' TERM
+step=$!
+# SLURM would end the Ray together with the sweep: so the sweep is asked to stop, and the Ray ends after it.
+trap 'sweeper stop "$results/$name" || true' TERM
 code=0
-wait $! || code=$?
-wait || true
+while kill -0 "$step" 2>/dev/null; do
+  wait "$step" && code=0 || code=$?
+done
 exit "$code"
