@@ -272,13 +272,14 @@ class Ledger:
                 timeout=30,
             )
             if write:
+                self._sound()
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(SCHEMA)
                 if "warnings" not in self._columns():
                     self._db.execute(LATER)
             self._read()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             self.close()
             raise LedgerError(
                 f"a ledger is a sound sqlite file, but {self.path} is not: {error}"
@@ -457,6 +458,16 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         with self._guard:
             return dict(self._db.execute("SELECT name, value FROM counts").fetchall())
+
+    def _sound(self) -> None:
+        """Look at every page, since one that is not read now would be missed later. Raises
+        DatabaseError."""
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(" ".join(found.split()))
+        empty = not self._db.execute("SELECT 1 FROM sqlite_master").fetchone()
+        if empty and any(self.path.parent.glob("trials/*")):
+            raise sqlite3.DatabaseError("it is empty, and trials were run here")
 
     def _append(
         self,
