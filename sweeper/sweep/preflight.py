@@ -17,7 +17,7 @@ from typing import Any
 from sweeper.sweep.storage import Storage, StorageError
 from sweeper.sweep.where import ClusterError
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that a node has to answer. Each starts a process, and may import over a network."""
 SKEW = 5.0
 """Seconds that a clock may be wrong before the times in logs and ledger mislead."""

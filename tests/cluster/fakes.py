@@ -56,11 +56,10 @@ def fakes(nodes: int, cpus: int, gpus: int) -> Iterator[tuple[str, dict[str, str
 def main(nodes: int, cpus: int, gpus: int) -> None:
     from ray.cluster_utils import Cluster
 
-    plain = {"node_ip_address": "127.0.0.1", "object_store_memory": MEMORY}
-    head = {"num_cpus": 0, "include_dashboard": False, **plain}
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": MEMORY}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     for _ in range(nodes):
-        cluster.add_node(num_cpus=cpus, num_gpus=gpus, wait=False, **plain)
+        cluster.add_node(num_cpus=cpus, num_gpus=gpus, object_store_memory=MEMORY, wait=False)
     cluster.wait_for_nodes()
     print(cluster.address, flush=True)
     sys.stdin.read()
