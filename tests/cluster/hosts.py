@@ -208,8 +208,8 @@ class Host:
             )
 
     def path(self, name: str) -> Path:
-        """Where a file of this host is seen from outside, such as /root/results."""
-        return Path(f"/proc/{self.init}/root{name}")
+        """Where a file below /root, /tmp or /run of this host lies, be it switched on or off."""
+        return self.folder / name.lstrip("/")
 
     def cut(self) -> None:
         """Pull the network cable."""
@@ -303,8 +303,9 @@ class Sniffer:
     that are looked up."""
 
     def __init__(self, space: str, net: str, prefix: int, gateway: str) -> None:
-        self.low = number(net)
-        self.high = self.low + (1 << (32 - prefix))
+        size = 1 << (32 - prefix)
+        self.low = number(net) // size * size
+        self.high = self.low + size
         self.gateway = number(gateway)
         self.foreign: set[tuple[str, str]] = set()
         """Who sent something to an address that is not on the switch."""
