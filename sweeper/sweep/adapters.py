@@ -166,6 +166,8 @@ class Workers(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         Live.clock.hear(trial.trial_id)
         Live.workers[trial.trial_id] = trial.temporary_state.ray_actor
+        if (job := Live.jobs.get(trial.trial_id)) is not None:
+            Live.sweep.spent.start(Live.sweep.ledger[job.number])
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         for trial_id in Live.clock.overdue():
@@ -223,7 +225,8 @@ class TuneExecutor:
             except Exception as error:
                 if cause_of(error) != "storage":
                     raise
-                sweep.room.ran_out(f"Ray Tune: {error}", full=full(error))
+                said = str(error).strip().rpartition("\n")[2]  # Tune puts a traceback before it
+                sweep.room.ran_out(f"Ray Tune: {said}", full=full(error))
             while not sweep.room.there() and not sweep.stopping.wait(POLL):
                 pass
             segment += 1

@@ -26,6 +26,7 @@ from sweeper.sweep import executor
 from sweeper.sweep.executor import Fence, InlineExecutor, Job, Sweep, work
 from sweeper.sweep.failures import ADVICE, cause_of, explained
 from sweeper.sweep.plan import Plan
+from tests.sweep.commands import Command, pids, records, run, until
 from tests.sweep.plans import Simulated, curve, small
 
 
@@ -343,3 +344,23 @@ def line(process: subprocess.Popen[str]) -> Any:
 
 def checkpoints(job: Job) -> list[str]:
     return [path.name for path in (Path(job.folder) / "checkpoints").glob("*.pt")]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.xdist_group("ray")
+def test_a_worker_that_hangs_is_replaced(command: Callable[..., Command], tmp_path: Path) -> None:
+    """A worker is stopped as if it hung, and its trial is tried again by another. Nobody minds that
+    it cannot hear that it is to end."""
+    bounds = ["--set", "limits.trial_minutes=0.75", "--set", "retries.timeout=1"]
+    running, folder = run(command, tmp_path, 2, *bounds), tmp_path / "ttur"
+    until(lambda: any(r.measured for r in records(folder)), running)
+    workers = pids("ray::ImplicitFunc", running.process.pid)
+    assert workers
+    os.kill(workers[0], signal.SIGSTOP)
+    assert running.wait() == 0, running.text()
+    found = records(folder)
+    assert all(r.state in ("completed", "stopped") for r in found)
+    assert sum(r.losses["timeout"] for r in found) == 1
+    assert sum(r.lost for r in found) == 1
+    assert "Traceback" not in running.text()

@@ -6,11 +6,9 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,34 +19,16 @@ from sweeper.sweep import stopping
 from sweeper.sweep.executor import Sweep
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.stopping import Ending, stop
-from tests.sweep.plans import SPACES, Simulated, small
+from tests.sweep.commands import Command, records, run, until
+from tests.sweep.plans import Simulated, small
 
 # As many images as take minutes.
-LONG = (
-    "budget.max=500",
-    "batch.size=8",
-    "architecture.dcgan.channels=4",
-    "prior.gaussian_latent.size=8",
-    "evaluation.features=random",
-    "evaluation.samples=16",
-    "evaluation.every_kimg=0.016",
-)
+LONG = ["--set", "budget.max=500", "--set", "evaluation.every_kimg=0.5"]
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     return small(tmp_path_factory.mktemp("out"), trials=4)
-
-
-def sweeper(*words: str | Path, **options: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeper.cli", *map(str, words)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_nobody_drives_it(plan: Plan) -> None:
@@ -120,60 +100,32 @@ def test_a_request_to_the_driver_before_is_not_for_this_one(
 
 
 @pytest.mark.slow
-def test_stopped_from_another_shell(tmp_path: Path, migrated: Path) -> None:
-    """A sweep in the middle of its first trial stops, with the exit code of SIGTERM, and another
-    driver is refused for as long as it is there."""
-    out, folder = tmp_path / "results", tmp_path / "results" / "ttur"
-    database = f"sqlite:///{shutil.copy(migrated, tmp_path)}"
-    overrides = [word for override in LONG for word in ("--set", override)]
-    words = ["--trials", "4", "--out", out, "--inline", "--tracking-uri", database]
-    running = sweeper("run", SPACES / "ttur.yaml", *words, *overrides)
-    try:
-        until_measured(folder, running)
-        second = sweeper("resume", folder, "--inline")
-        refused, _ = second.communicate(timeout=120)
-        assert second.returncode == 4
-        where = f"process {running.pid} on {socket.gethostname()}"
-        assert f"is held by {where}" in refused
-        assert "Traceback" not in refused
-        began = time.monotonic()
-        asked = sweeper("stop", "ttur", "--out", out)
-        said, _ = asked.communicate(timeout=120)
-        assert asked.returncode == 0, said
-        assert f"asked {where} to stop" in said
-        output, _ = running.communicate(timeout=120)
-        assert running.returncode == 128 + signal.SIGTERM, output
-        assert time.monotonic() - began < 60  # fifteen on a machine that does nothing else
-        assert "told to stop" in output
-        assert "sweeper resume" in output
-        assert "Traceback" not in output
-        with Ledger(folder) as ledger:
-            assert [r.state for r in ledger.records] == ["running"]
-        assert not (folder / "stop").exists()
-        again = sweeper("stop", folder)
-        said, _ = again.communicate(timeout=60)
-        assert again.returncode == 1
-        assert "nobody drives it" in said
-    finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGKILL)
+def test_stopped_from_another_shell(
+    command: Callable[..., Command], tmp_path: Path, migrated: Path
+) -> None:
+    """A sweep in the middle of its first trial stops, with the exit code of SIGTERM; another driver
+    is refused for as long as it is there."""
+    folder, database = tmp_path / "ttur", f"sqlite:///{shutil.copy(migrated, tmp_path)}"
+    running = run(command, tmp_path, 4, *LONG, "--inline", "--tracking-uri", database)
+    until(lambda: any(r.curve for r in records(folder)), running)
+    who = f"process {running.process.pid} on {socket.gethostname()}"
 
+    second = command("resume", folder, "--inline")
+    assert second.wait() == 4
+    assert f"is held by {who}" in second.text()
+    assert "Traceback" not in second.text()
 
-def until_measured(folder: Path, running: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while not any(measured(folder)):
-        assert running.poll() is None, running.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    began, asked = time.monotonic(), command("stop", "ttur", "--out", tmp_path)
+    assert asked.wait() == 0, asked.text()
+    assert f"asked {who} to stop" in asked.text()
+    assert running.wait() == 128 + signal.SIGTERM, running.text()
+    assert time.monotonic() - began < 60  # fifteen on a machine that does nothing else
+    assert "told to stop" in running.text()
+    assert "sweeper resume" in running.text()
+    assert "Traceback" not in running.text()
+    assert [r.state for r in records(folder)] == ["running"]
+    assert not (folder / "stop").exists()
 
-
-def measured(folder: Path) -> Iterator[bool]:
-    if (folder / "ledger.sqlite").exists():
-        try:
-            ledger = Ledger(folder, write=False)
-        except Exception:  # it is being made
-            return
-        try:
-            yield from (bool(record.curve) for record in ledger.records)
-        finally:
-            ledger.close()
+    again = command("stop", folder)
+    assert again.wait() == 1
+    assert "nobody drives it" in again.text()
