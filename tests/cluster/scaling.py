@@ -86,15 +86,7 @@ def main() -> int:
     history: list[int] = []
     note(history)
     address = ray.get_runtime_context().gcs_address
-    words = command(
-        TMP / "out",
-        address,
-        *("--set", "resources.gpu=0.25"),
-        trials=12,
-        n=12,
-        patience=500.0,
-        name="scaled",
-    )
+    words = command(TMP / "out", address, n=12, name="scaled")
     with (TMP / "log").open("w") as log:
         running = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
         while running.poll() is None:

@@ -1,5 +1,4 @@
-"""Several nodes with GPUs that are only counted: packing, politeness and autoscaling, with trials
-that train."""
+"""Several nodes with GPUs that are only counted: packing, politeness and autoscaling."""
 
 from __future__ import annotations
 
@@ -50,14 +49,13 @@ def ended(folder: Path) -> list[str]:
 def test_twelve_trials_at_a_quarter_gpu_are_four_to_a_gpu(three: Fake, tmp_path: Path) -> None:
     """No trial goes on before all twelve train at once."""
     address, environment = three
-    quarter = ("--set", "resources.gpu=0.25")
-    words = command(tmp_path, address, *quarter, trials=12, n=12, patience=PATIENCE, name="packed")
+    words = command(tmp_path, address, n=12, name="packed")
     running = start(words, environment, tmp_path / "log")
     assert running.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
     said = (tmp_path / "log").read_text()
     assert "12 trials at a time, 4 to a GPU" in said
     assert "preflight: 4 nodes" in said
-    assert sorted(met(tmp_path).values()) == [4, 4, 4]
+    assert met(tmp_path) == [4, 4, 4]
     assert set(ended(tmp_path / "packed")) <= {"completed", "stopped"}
 
 
@@ -66,11 +64,8 @@ def test_two_sweeps_at_once_and_one_is_polite(three: Fake, tmp_path: Path) -> No
     """One may hold a single GPU: its four trials are on one. The other has the rest; both end."""
     address, environment = three
     polite, other = tmp_path / "polite", tmp_path / "other"
-    quarter = ("--set", "resources.gpu=0.25")
-    first = command(
-        polite, address, *quarter, "--max-gpus", "1", trials=4, n=4, patience=PATIENCE, name="a"
-    )
-    second = command(other, address, *quarter, trials=4, n=4, patience=PATIENCE, name="b")
+    first = command(polite, address, "--max-gpus", "1", n=4, name="a")
+    second = command(other, address, n=4, name="b")
     running = [
         start(first, environment, tmp_path / "first"),
         start(second, environment, tmp_path / "second"),
@@ -79,8 +74,8 @@ def test_two_sweeps_at_once_and_one_is_polite(three: Fake, tmp_path: Path) -> No
     said = (tmp_path / "first").read_text()
     assert codes == [0, 0], said + (tmp_path / "second").read_text()
     assert "4 trials at a time, 4 to a GPU" in said
-    assert list(met(polite).values()) == [4]
-    assert sum(met(other).values()) == 4
+    assert met(polite) == [4]
+    assert sum(met(other)) == 4
     assert len(ended(polite / "a")) == len(ended(other / "b")) == 4
 
 
@@ -98,7 +93,7 @@ def test_a_cluster_grows_with_what_is_waiting_and_shrinks_again(tmp_path: Path) 
     assert history[-1] == 1
     said = (tmp_path / "log").read_text()
     assert "12 trials at a time, 4 to a GPU" in said
-    assert sorted(met(tmp_path / "out").values()) == [4, 4, 4]
+    assert met(tmp_path / "out") == [4, 4, 4]
 
 
 def test_nothing_of_a_jail_is_left(tmp_path: Path) -> None:
