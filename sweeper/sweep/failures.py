@@ -106,7 +106,7 @@ def says(error: BaseException, phrases: tuple[str, ...]) -> bool:
 def again(record: Record, cause: str, retries: Retries) -> bool:
     """Whether a trial is begun again after this cause. Lost machines and full disks are no fault of
     a trial, and are never counted."""
-    return cause in ("node", "storage") or record.losses[cause] < getattr(retries, cause)
+    return cause in ("node", "storage") or record.losses[cause] < getattr(retries, cause, 0)
 
 
 def share(base: float, record: Record) -> float:
@@ -119,6 +119,7 @@ def share(base: float, record: Record) -> float:
 
 def explained(record: Record) -> str:
     """Why a trial has ended, in words; if it failed, of what cause, and what helps."""
-    if record.state != "failed" or record.cause is None:
+    said = record.last.data if record.last is not None and record.state == "failed" else {}
+    if "cause" not in said:
         return record.reason or ""
-    return f"{record.cause}: {record.reason}; {ADVICE[record.cause]}"
+    return f"{said['cause']}: {record.reason}; {said['advice']}"

@@ -38,8 +38,8 @@ class Room:
     def ran_out(self, why: str, *, full: bool = True) -> None:
         """Something could not be written."""
         if not self.short:
-            what = "disk full" if full else "storage fails"
-            self.say(f"{what}: {why}; free some space; going on when there is room")
+            told = f"disk full: {why}; free some space; going on when there is room"
+            self.say(told if full else f"storage fails: {why}; tried again until it does not")
         self.short, self.again = True, monotonic() + self.wait
         self.wait = min(2 * self.wait, LONGEST)
 
@@ -57,7 +57,7 @@ class Room:
             self.again = monotonic() + LOOK
             return False
         self.short = False
-        self.say("there is room again: going on")
+        self.say("the disk can be written: going on")
         return True
 
     def write(self, write: Callable[[], object], what: str, stopping: threading.Event) -> None:

@@ -205,7 +205,7 @@ def test_a_disk_that_is_full_makes_a_sweep_wait(plan: Plan, tiny: Path) -> None:
         told = [line for line in said if line.startswith("disk full: ")]
         assert told
         assert "free some space" in told[0]
-        assert "there is room again: going on" in said
+        assert "the disk can be written: going on" in said
         states = [[e.step for e in r.measured] for r in ledger.records]
         assert all(steps == sorted(set(steps)) for steps in states)
     assert fits(tiny, 1)
