@@ -50,12 +50,12 @@ def largest(config: Mapping[str, Any], present: Sequence[Resources]) -> list[Res
 
     Of a type whose resources are only found when it starts, a node is like the largest present.
     """
-    types, head = config.get("available_node_types", {}), config.get("head_node_type")
+    types = config.get("available_node_types", {})
     biggest = max(present, key=size, default={})
     workers = [
         node.get("resources") or biggest
-        for name, node in types.items()
-        for _ in range(node.get("max_workers", 0) if name != head else 0)
+        for node in types.values()  # the head's own too: machines of one's own have no other
+        for _ in range(node.get("max_workers", 0))
     ]
     workers.sort(key=size, reverse=True)
     heads = [node for node in present if is_head(node)]

@@ -190,6 +190,15 @@ def test_a_type_whose_resources_are_not_known_is_like_the_largest_present() -> N
     assert room(largest(local, [HEAD, {"CPU": 6.0}]), 1, 0.0) == 2 + 6 + 6
 
 
+def test_machines_of_ones_own_are_all_of_the_heads_type() -> None:
+    local = {
+        "max_workers": 2,
+        "head_node_type": "local.cluster.node",
+        "available_node_types": {"local.cluster.node": {"resources": {}, "max_workers": 2}},
+    }
+    assert room(largest(local, [HEAD]), 1, 0.0) == 2 + 2 + 2
+
+
 def test_the_autoscaler_is_found_by_the_address_that_it_serves(tmp_path: Path) -> None:
     config = tmp_path / "bootstrap.yaml"
     config.write_text(
