@@ -154,7 +154,8 @@ def _reason(error: MarkedYAMLError) -> str:
 
 
 def _places(node: Any, where: Where) -> Iterable[tuple[Where, tuple[int, int]]]:
-    """The line and column, from zero, of every key and item. What a ``<<`` merged in has none."""
+    """The line and column, from zero, of every key and item. What a ``<<`` merged in, or what has a
+    tag, has none."""
     match node:
         case CommentedMap():
             written = node.lc.data or {}
@@ -163,8 +164,10 @@ def _places(node: Any, where: Where) -> Iterable[tuple[Where, tuple[int, int]]]:
                     yield (*where, str(key)), node.lc.key(key)
                 yield from _places(value, (*where, str(key)))
         case CommentedSeq():
+            written = node.lc.data or {}
             for i, value in enumerate(node):
-                yield (*where, i), node.lc.item(i)
+                if i in written:
+                    yield (*where, i), node.lc.item(i)
                 yield from _places(value, (*where, i))
 
 
