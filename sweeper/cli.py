@@ -115,16 +115,14 @@ def run(
     ] = False,
 ) -> None:
     """Sweep a search space over a data set, in a new results folder."""
+    if not (inline or dry_run):
+        address = elsewhere(address, out, json_lines, lambda jobs: jobs.run_order(context))
     from sweeper.sweep.drive import How
     from sweeper.sweep.plan import Settings, prepare
 
     settings = Settings(
         space, data, tuple(overrides or ()), trials, seed, name, out, tuple(use or ())
     )
-    if not (inline or dry_run):
-        address = elsewhere(
-            address, out, json_lines, lambda jobs: jobs.run_order(context, settings)
-        )
     if storage:
         from sweeper.sweep.storage import resolved
 
@@ -153,15 +151,13 @@ def resume(
     storage: StorageUri = None,
 ) -> None:
     """Finish a sweep that was interrupted, or extend one: nothing is lost, nothing is run twice."""
+    if not inline:
+        out = folder.resolve().parent
+        address = elsewhere(address, out, json_lines, lambda jobs: jobs.resume_order(context))
     from sweeper.sweep.drive import How
     from sweeper.sweep.keeper import recover
     from sweeper.sweep.plan import reopen
 
-    if not inline:
-        out = folder.resolve().parent
-        address = elsewhere(
-            address, out, json_lines, lambda jobs: jobs.resume_order(context, folder, use or ())
-        )
     folder, storage = recover(folder, storage, announce(quiet=json_lines))
     how = How(inline, address, json_lines, tracking, max_gpus, storage)
     sweep(reopen(folder, trials, progress(), use or ()), how)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper.space.source import InputError
 from sweeper.space.space import written_in
 from sweeper.space.use import bring
-from sweeper.sweep.plan import Settings, reader
+from sweeper.sweep.plan import Settings, new_name, reader
 from sweeper.sweep.where import ClusterError, Dashboard, Reached, Say, lent
 
 if TYPE_CHECKING:
@@ -87,30 +87,35 @@ def typed(context: Context) -> list[str]:
     return words
 
 
-def run_order(context: Context, settings: Settings) -> Order:
+def run_order(context: Context) -> Order:
     """What ``sweeper run`` is on a cluster. Raises InputError for what would be refused there."""
+    given = context.params
+    overrides, use = tuple(given["overrides"] or ()), tuple(given["use"] or ())
+    settings = Settings(given["space"], given["data"], overrides, name=given["name"], use=use)
     check_data(settings.data)
     # Where the data is a path, it is one on the cluster; the space is checked upon other data.
     path = settings.data is not None and Path(settings.data).is_absolute()
     here = replace(settings, data=None) if path else settings
-    bring(settings.use)
+    bring(use)
     space, _ = reader(here)(settings.overrides)
-    files = placed([*written_in(settings.space), *settings.use])
+    wanted = settings.name or space.name
+    new_name(given["out"], wanted)  # refuses what is no name
+    files = placed([*written_in(settings.space), *use])
     names = {path: name for name, path in files.items()}
-    use = [f"--use={names[path.resolve()]}" for path in settings.use]
-    words = ["run", names[settings.space.resolve()], *typed(context), *use]
-    return Order(words, files, settings.name or space.name, True, context.params.get("storage"))
+    used = [f"--use={names[path.resolve()]}" for path in use]
+    words = ["run", names[settings.space.resolve()], *typed(context), *used]
+    return Order(words, files, wanted, True, given["storage"])
 
 
-def resume_order(context: Context, folder: Path, use: Sequence[Path]) -> Order:
+def resume_order(context: Context) -> Order:
     """What ``sweeper resume`` is on a cluster: of the results of that name on its head."""
-    files = placed(use)
+    files = placed(context.params["use"] or ())
     return Order(
         ["resume", *typed(context), *(f"--use={name}" for name in files)],
         files,
-        folder.resolve().name,
+        context.params["folder"].resolve().name,
         False,
-        context.params.get("storage"),
+        context.params["storage"],
     )
 
 
@@ -161,6 +166,11 @@ class Screen:
             self._line(line)
         sys.stdout.flush()
 
+    def close(self) -> None:
+        """Show a last line that nobody ended."""
+        if self.rest:
+            self.write("\n")
+
     def _line(self, line: str) -> None:
         if self.begun:
             aside = self.json_lines and not line.startswith("{")
@@ -195,6 +205,7 @@ class Job:
             loop.add_signal_handler(number, self._leave, number)
         await asyncio.to_thread(self._submit)
         info = await self._ended()
+        self.screen.close()
         if info is None:
             self.say(f"not followed any more; {self._on()}")
             return 128 + self.left
