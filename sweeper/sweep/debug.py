@@ -19,6 +19,7 @@ from sweeper.ledger.redact import hide
 from sweeper.space.space import load
 from sweeper.stream import Measurement
 from sweeper.sweep.logs import opened, trial_of
+from sweeper.sweep.mirror import stored_data, with_data
 from sweeper.sweep.plan import brought_before, check_inside
 from sweeper.sweep.single import in_words
 from sweeper.trial.checkpoint import Checkpoints
@@ -40,7 +41,7 @@ def debug(
     """
     with opened(folder) as ledger:
         record = trial_of(word, ledger.records, folder)
-        trial = record.config
+        trial = with_data(record.config, folder.resolve().parent / stored_data(folder))
     check_inside(folder)
     used = brought_before(folder, use)
     space = load(folder / "resolved.yaml", use=[folder / u.stored for u in used])

@@ -20,11 +20,24 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from sweeper.catalog.metrics.features import classifier_path
 from sweeper.ledger.ledger import Event, held
 from sweeper.ledger.links import check_links
 from sweeper.registry import nearest
-from sweeper.sweep.mirror import CACHE, CHECKPOINTS, NEEDS, Needs, fetch_trial, trial_name
+from sweeper.sweep.mirror import (
+    CACHE,
+    CHECKPOINTS,
+    NEEDS,
+    Needs,
+    caches,
+    fetch_cache,
+    fetch_trial,
+    trial_name,
+    with_data,
+)
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.storage import Stamp, Storage, StorageError, inside, stamp_of
 
@@ -56,11 +69,9 @@ class Copy(Protocol):
 
     def observe(self, event: Event) -> None: ...
 
-    def sheets(self) -> None:
-        """Bring the sample sheets that there are by now."""
-
     def finish(self, best: Collection[int], *, complete: bool) -> None:
-        """Bring the checkpoints of the best trials, and of a complete sweep forget the others."""
+        """Bring the sample sheets, and the checkpoints of the best trials. Of a complete sweep
+        forget the checkpoints of the others."""
 
 
 class NoCopy:
@@ -68,9 +79,6 @@ class NoCopy:
 
     def observe(self, event: Event) -> None:
         """Copy nothing."""
-
-    def sheets(self) -> None:
-        """Bring nothing."""
 
     def finish(self, best: Collection[int], *, complete: bool) -> None:
         """Bring nothing."""
@@ -112,12 +120,9 @@ class LedgerCopy:
         self._wake.set()
         self._thread.start()
 
-    def sheets(self) -> None:
-        with self._outage(), self._alone():
-            self._sheets()
-
     def finish(self, best: Collection[int], *, complete: bool) -> None:
         with self._outage(), self._alone():
+            self._sheets()
             for number in sorted(best):
                 fetch_trial(self._trial(number), self._here(number))
             if complete:
@@ -394,7 +399,26 @@ def recover(folder: Path, uri: str | None, say: Callable[[str], None]) -> tuple[
     place = base.under(id) if id is not None else find(base, folder.name).place
     if restore(place, folder):
         say(f"{folder} is restored from {place}")
+        if NEEDS in place.files(deep=False):
+            needs, cache = Needs.read(place), folder.resolve().parent / CACHE
+            fetch_cache(caches(place), cache, needs)
+            read_packed(folder / "resolved.yaml", cache / needs.data)
     return folder, base.uri
+
+
+def read_packed(resolved: Path, packed: Path) -> None:
+    """Have a space read its data packed, if what it was packed from was on the lost head alone."""
+    yaml = YAML(typ="safe")
+    try:
+        tree = yaml.load(resolved.read_text(encoding="utf-8"))
+        trial = with_data(tree["trial"], packed)
+    except (OSError, ValueError, YAMLError, KeyError, TypeError, AttributeError):
+        return  # whoever reads the space says what is wrong with it
+    if trial != tree["trial"]:
+        draft = resolved.with_suffix(".tmp")
+        with draft.open("w", encoding="utf-8") as file:
+            yaml.dump({**tree, "trial": trial}, file)
+        draft.replace(resolved)
 
 
 def described(folder: Path) -> dict[str, Any]:

@@ -106,11 +106,19 @@ def mirrored(work: Work) -> Work:
 
 
 def with_data(trial: Mapping[str, Any], packed: Path) -> dict[str, Any]:
-    """The trial, on the packed data if what it was packed from may be on the driver alone."""
-    name = next(iter(trial["data"]))
-    if name not in ("folder", "packed"):
+    """The trial, on packed data if what it was packed from is somewhere else."""
+    path = next(iter(trial["data"].values())).get("path")
+    if path is None or os.path.exists(path) or not (packed / "meta.json").is_file():
         return dict(trial)
     return {**trial, "data": {"packed": {"path": str(packed)}}}
+
+
+def stored_data(folder: Path) -> str:
+    """Where the packed data of a results folder lies, from the folder of all results on."""
+    try:
+        return str(json.loads((folder / "sweep.json").read_text())["data"]["store"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{CACHE}/data"
 
 
 def fetch_cache(storage: Storage, cache: Path, needs: Needs) -> int:

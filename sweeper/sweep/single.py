@@ -21,6 +21,7 @@ from sweeper.space.source import InputError
 from sweeper.space.space import SearchSpace
 from sweeper.space.use import keep
 from sweeper.stream import Measurement
+from sweeper.sweep.mirror import stored_data, with_data
 from sweeper.sweep.plan import (
     Progress,
     Settings,
@@ -193,7 +194,8 @@ def generate(
                 "of a complete sweep only the best trials keep theirs"
             ]
         )
-    trial, cache = Trial.read(record.config), folder.resolve().parent / ".cache"
+    out = folder.resolve().parent
+    trial, cache = Trial.read(with_data(record.config, out / stored_data(folder))), out / ".cache"
     output.parent.mkdir(parents=True, exist_ok=True)
     if way is None:
         sheet(sampled(trial, state, cache, n, seed)).save(output)

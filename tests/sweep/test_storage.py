@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from sweeper.ledger.ledger import Ledger, LedgerError
 from sweeper.sweep import keeper
@@ -29,6 +30,7 @@ from sweeper.sweep.keeper import (
     fetch_ledger,
     find,
     put_cache,
+    read_packed,
     recover,
     restore,
     snapshot,
@@ -43,6 +45,7 @@ from sweeper.sweep.mirror import (
     fetch_trial,
     newest,
     place_of,
+    with_data,
 )
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.storage import DRAFT, Stamp, Storage, StorageError, resolved
@@ -418,13 +421,28 @@ def test_a_node_that_is_lost_is_continued_by_another(plan: Plan, tmp_path: Path)
     assert sheets == {f"{images:012d}.png" for images in steps}, "the first one's are there too"
 
 
-def test_data_that_the_driver_alone_has_is_read_packed(tmp_path: Path) -> None:
-    from sweeper.sweep.mirror import with_data
+def test_data_that_the_driver_alone_has_is_read_packed(plan: Plan, tmp_path: Path) -> None:
+    packed = {"packed": {"path": str(plan.store.path)}}
+    for name in ("folder", "packed"):
+        trial = {"data": {name: {"path": str(tmp_path / "gone")}}, "seed": 1}
+        assert with_data(trial, plan.store.path) == {"data": packed, "seed": 1}
+        here = {"data": {name: {"path": str(tmp_path)}}, "seed": 1}
+        assert with_data(here, plan.store.path) == here
+        assert with_data(trial, tmp_path / "none") == trial, "so that what lacks is named"
+    assert with_data({"data": {"digits": {}}}, plan.store.path) == {"data": {"digits": {}}}
 
-    trial = {"data": {"folder": {"path": "/only/there", "size": 8}}, "seed": 1}
-    packed = {"packed": {"path": str(tmp_path)}}
-    assert with_data(trial, tmp_path) == {"data": packed, "seed": 1}
-    assert with_data({"data": {"digits": {}}}, tmp_path) == {"data": {"digits": {}}}
+
+def test_a_lost_heads_images_are_not_needed(tmp_path: Path, plan: Plan) -> None:
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text("name: x\ntrial: {data: {folder: {path: /gone/with/the/head}}, seed: 1}\n")
+    read_packed(resolved, plan.store.path)
+    tree = YAML(typ="safe").load(resolved.read_text())
+    data = {"packed": {"path": str(plan.store.path)}}
+    assert tree == {"name": "x", "trial": {"data": data, "seed": 1}}
+    for wrong in ("", "trial: 7", "trial: {data: x}", "{"):
+        resolved.write_text(wrong)
+        read_packed(resolved, plan.store.path)
+        assert resolved.read_text() == wrong
 
 
 def fetch(uri: str, cache: str, needs: dict[str, Any], fetched: Any) -> None:
@@ -783,7 +801,7 @@ def test_a_lost_head_costs_nothing_that_was_finished(tmp_path: Path) -> None:
     assert fetch_ledger(place, copied)
     known = events_of(copied)
     shutil.rmtree(first)
-    place.remove(["driver.json"])  # it is on the same host, and so would not be waited for
+    place.remove(["driver.json"])  # else a driver in another folder has to wait for a minute
     second = tmp_path / "second"
     second.mkdir()
     process = command(second, "resume", "ttur", "--inline", "--storage", uri)
