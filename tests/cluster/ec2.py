@@ -49,7 +49,8 @@ boto3.client("s3").create_bucket(Bucket="bucket-of-mine",
 SWEEP = (
     "sweeper run search_spaces/ttur.yaml --trials 4 --set budget.max=2.7 --set batch.size=4 "
     "--set architecture.dcgan.channels=4 --set prior.gaussian_latent.size=8 "
-    "--set evaluation.features=random --set evaluation.samples=16 --set resources.cpu=4"
+    "--set evaluation.features=random --set evaluation.samples=16 --set resources.cpu=2 "
+    "--set resources.gpu=0.5"
 )
 START = time.monotonic()
 

@@ -47,7 +47,7 @@ TINY = (
     "resources.cpu=2",
 )
 SWEEP = "sweeper run search_spaces/ttur.yaml --trials 4 " + " ".join(f"--set {s}" for s in TINY)
-UP = 300.0
+UP = 600.0
 SWEPT = 600.0
 
 
