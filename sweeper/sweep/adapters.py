@@ -7,7 +7,6 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +17,6 @@ from ray.tune import (
     Callback,
     CheckpointConfig,
     FailureConfig,
-    PlacementGroupFactory,
     RunConfig,
     Stopper,
     TuneConfig,
@@ -30,6 +28,7 @@ from ray.tune.search import Searcher
 from sweeper.sweep.executor import Job, Sweep, work
 from sweeper.sweep.failures import cause_of, full
 from sweeper.sweep.limits import Clock, late
+from sweeper.sweep.placement import requested
 from sweeper.sweep.preflight import unfit
 from sweeper.sweep.room import POLL
 
@@ -184,22 +183,6 @@ class StopAll(Stopper):
 
     def stop_all(self) -> bool:
         return Live.sweep.stopping.is_set()
-
-
-def placed(resources: dict[str, float], nodes: frozenset[str] | None) -> PlacementGroupFactory:
-    """What a trial is given, and where: on some nodes, or on any."""
-    bundle = {name.upper(): amount for name, amount in resources.items()}
-    if nodes is None:
-        return PlacementGroupFactory([bundle])
-    chosen = {"ray.io/node-id": f"in({','.join(sorted(nodes))})"}
-    return PlacementGroupFactory([bundle], bundle_label_selector=[chosen])
-
-
-def requested(
-    cpus: int, nodes: frozenset[str] | None
-) -> Callable[[dict[str, Any]], PlacementGroupFactory]:
-    """What each trial asks Ray for: one that ran out of memory asks for more than the others."""
-    return lambda config: placed({"cpu": cpus, "gpu": config["job"]["gpu"]}, nodes)
 
 
 class TuneExecutor:

@@ -19,6 +19,7 @@ import yaml
 from ray.autoscaler._private import fake_multi_node
 from ray.cluster_utils import AutoscalingCluster
 
+from tests.cluster.fakes import QUIET
 from tests.cluster.meeting import command
 
 TMP = Path("/tmp")
@@ -71,7 +72,7 @@ def note(history: list[int]) -> None:
 
 def main() -> int:
     complete()
-    os.environ.update({"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"})
+    os.environ.update(QUIET)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     worker = {"CPU": 4, "GPU": 1, "object_store_memory": MEMORY}
     cluster = AutoscalingCluster(
