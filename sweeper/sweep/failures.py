@@ -71,13 +71,16 @@ def no_room(reason: str) -> bool:
 
 
 def cause_of(error: BaseException) -> str:
-    """What a trial's error comes of: ``oom``, ``storage``, ``timeout`` or, of all else,
-    ``exception``."""
+    """What a trial's error comes of: ``oom``, ``storage``, ``timeout``, ``worker`` or, of all
+    else, ``exception``."""
     if isinstance(error, TimedOut):
         return "timeout"
     if full(error) or any(storage(e) for e in chain(error)):
         return "storage"
-    return "oom" if any(memory(e) for e in chain(error)) else "exception"
+    if any(memory(e) for e in chain(error)):
+        return "oom"
+    # Of the processes that train a trial together, one died under the others.
+    return "worker" if named(error, "RankLostError") else "exception"
 
 
 def memory(error: BaseException) -> bool:

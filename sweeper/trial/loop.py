@@ -236,7 +236,7 @@ def train(
     sheet of samples, before it is yielded. What was taken of a checkpoint that it starts from is in
     ``start.json`` there. Several ``ranks`` share the threads and the work, and each of the others
     is to ``prepare`` before it reads the trial. Raises Diverged, ValueError for data that cannot be
-    read, Misfit for a trial that several ranks cannot train, and RankLostError.
+    read, Misfit for a trial that several ranks cannot train, RankFailedError and RankLostError.
     """
     over(trial, ranks)
     each = max(1, threads // ranks)

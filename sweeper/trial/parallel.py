@@ -37,8 +37,12 @@ LAST_WORDS = 5.0
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
 
 
+class RankFailedError(RuntimeError):
+    """One of the processes that train a trial together has raised something, and said what."""
+
+
 class RankLostError(RuntimeError):
-    """One of the processes that train a trial together has failed, and so has the trial."""
+    """One of the processes that train a trial together has died."""
 
 
 class Sum(torch.autograd.Function):
@@ -127,7 +131,7 @@ class Errand:
 def company(size: int, errand: Errand) -> Iterator[Ranks]:
     """Train with so many ranks: this process is the first, and the others are started, and ended.
 
-    Raises RankLostError, with its reason, when one of the others fails.
+    Raises RankFailedError or RankLostError, with its reason, when one of the others fails.
     """
     if size == 1:
         yield ALONE
@@ -142,8 +146,8 @@ def company(size: int, errand: Errand) -> Iterator[Ranks]:
                 try:
                     yield ranks
                 except RuntimeError as error:
-                    if reason := last_words(others):
-                        raise RankLostError(reason) from error
+                    if failure := last_words(others):
+                        raise failure from error
                     raise
         finally:
             for other in others:
@@ -175,17 +179,18 @@ class Other:
         return (self.folder / "ready").exists()
 
     @property
-    def reason(self) -> str | None:
+    def failure(self) -> RuntimeError | None:
         """Why it ended, if it has and should not have."""
         code = self.process.poll()
         if not code:
             return None
         if (self.folder / "reason").exists():
-            return str(json.loads((self.folder / "reason").read_text()))
+            reason = json.loads((self.folder / "reason").read_text())
+            return RankFailedError(f"rank {self.rank} failed: {reason}")
         if code < 0:
-            return f"its process was killed by signal {-code}"
+            return RankLostError(f"rank {self.rank} was killed by signal {-code}")
         said = (self.folder / "output").read_text(errors="replace").strip().splitlines()
-        return said[-1] if said else f"its process ended with {code}"
+        return RankLostError(f"rank {self.rank} ended with {code}: {''.join(said[-1:])}")
 
     def end(self) -> None:
         self.process.kill()
@@ -202,23 +207,23 @@ def surroundings(rank: int) -> dict[str, str]:
 
 
 def gather(others: Sequence[Other]) -> None:
-    """Wait until all others are there. Raises RankLostError when one of them never will be."""
+    """Wait until all others are there. Raises what keeps one of them from it."""
     while not all(other.ready for other in others):
-        if reason := first_reason(others):
-            raise RankLostError(reason)
+        if failure := first(others):
+            raise failure
         time.sleep(0.02)
 
 
-def first_reason(others: Sequence[Other]) -> str | None:
-    found = ((other.rank, other.reason) for other in others)
-    return next((f"rank {rank} failed: {reason}" for rank, reason in found if reason), None)
+def first(others: Sequence[Other]) -> RuntimeError | None:
+    """The first failure there is."""
+    return next(filter(None, (other.failure for other in others)), None)
 
 
-def last_words(others: Sequence[Other]) -> str | None:
+def last_words(others: Sequence[Other]) -> RuntimeError | None:
     """Why another rank failed, if one did: what this one noticed may be that and no more."""
     until = time.monotonic() + LAST_WORDS
     while time.monotonic() < until:
-        if reason := first_reason(others):
-            return reason
+        if failure := first(others):
+            return failure
         time.sleep(0.05)
     return None

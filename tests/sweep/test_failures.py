@@ -26,6 +26,7 @@ from sweeper.sweep import executor
 from sweeper.sweep.executor import Fence, InlineExecutor, Job, Sweep, work
 from sweeper.sweep.failures import ADVICE, cause_of, explained
 from sweeper.sweep.plan import Plan
+from sweeper.trial.parallel import RankFailedError, RankLostError
 from tests.sweep.commands import Command, pids, records, run, until
 from tests.sweep.plans import Simulated, curve, small
 
@@ -75,6 +76,8 @@ def broken(error: Exception) -> Callable[[], None]:
         (broken(OSError(errno.EIO, "Input/output error")), "storage"),
         (broken(FileNotFoundError(errno.ENOENT, "no such file")), "exception"),
         (broken(ValueError("the loss is out of line")), "exception"),
+        (broken(RankFailedError("rank 1 failed: OutOfMemoryError: out of memory")), "oom"),
+        (broken(RankLostError("rank 1 was killed by signal 9")), "worker"),
     ],
 )
 def test_an_error_has_a_cause(fail: Callable[[], None], cause: str) -> None:

@@ -17,14 +17,15 @@ import torch
 from sweeper.config import Misfit, Trial, over
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import train
-from sweeper.trial.parallel import RankLostError, surroundings
+from sweeper.trial.parallel import RankFailedError, RankLostError, surroundings
 from sweeper.verify.contracts import bases, cases, differences, tiny, trial_with
 from tests.trial.ranks import State, apart, end, pair
 
 Tree = dict[str, Any]
 
-SGD = {"sgd": {"lr": 0.05}}
-"""Where a gradient is nothing but rounding, Adam would make a step of it."""
+SGD = {"sgd": {"lr": 0.002}}
+"""Where a gradient is nothing but rounding, Adam would make a step of it; at a high rate the game
+is unstable, and any difference grows."""
 BATCH_NORM = {"normalization": "batch_norm", "optimizer": SGD}
 PLAIN = {"normalization": "none", "optimizer": SGD}
 ADAM = {"normalization": "batch_norm", "optimizer": "adam"}
@@ -233,14 +234,16 @@ def test_a_rank_that_dies_ends_the_trial(trial: Trial, cache: Path) -> None:
     (rank,) = followers()
     os.kill(rank, signal.SIGKILL)
     began = time.monotonic()
-    with pytest.raises(RankLostError, match=r"^rank 1 failed: its process was killed by signal 9$"):
+    with pytest.raises(RankLostError, match=r"^rank 1 was killed by signal 9$"):
         list(training)
     assert time.monotonic() - began < 30
 
 
 def test_a_rank_that_raises_says_why(trial: Trial, cache: Path) -> None:
     training = train(trial, cache, ranks=2, prepare=[partial(int, "none")])
-    with pytest.raises(RankLostError, match=r"^rank 1 failed: ValueError: invalid literal for int"):
+    with pytest.raises(
+        RankFailedError, match=r"^rank 1 failed: ValueError: invalid literal for int"
+    ):
         next(training)
     assert followers() == []
 
