@@ -23,7 +23,15 @@ from sweeper.space.source import InputError
 from sweeper.space.space import written_in
 from sweeper.space.use import bring
 from sweeper.sweep.plan import Settings, new_name, reader
-from sweeper.sweep.where import ClusterError, Dashboard, Reached, Say, lent
+from sweeper.sweep.where import (
+    DASHBOARD,
+    LAUNCHER,
+    ClusterError,
+    Dashboard,
+    Reached,
+    Say,
+    lent,
+)
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -188,6 +196,8 @@ class Job:
     order: Order
     say: Say
     screen: Screen
+    again: str
+    """Where the dashboard is found when this command and its forwarding have ended."""
     id: str = field(init=False)
     shown: int = 0
     interrupts: int = 0
@@ -203,7 +213,9 @@ class Job:
         loop.add_signal_handler(signal.SIGINT, self._interrupted)
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._leave, number)
-        await asyncio.to_thread(self._submit)
+        if not await asyncio.to_thread(self._submit):
+            self.say("nothing was sent")
+            return 128 + self.left
         info = await self._ended()
         self.screen.close()
         if info is None:
@@ -211,7 +223,8 @@ class Job:
             return 128 + self.left
         return self._code(info)
 
-    def _submit(self) -> None:
+    def _submit(self) -> bool:
+        """Whether it was submitted before we left."""
         deadline = time.monotonic() + GONE
         with bundled(self.order.files) as folder:
             while not self.left:
@@ -232,7 +245,8 @@ class Job:
                         continue
                     law = f"{self.dashboard.url} takes jobs, but not this one"
                     raise ClusterError(f"{law}: {first_line(error)}") from None
-                return
+                return True
+        return False
 
     async def _ended(self) -> dict[str, Any] | None:
         """What the cluster knows of it when it has ended; None if we left before."""
@@ -317,8 +331,9 @@ class Job:
 
     def _on(self) -> str:
         """That it goes on, and how it is followed again."""
-        follow = f"ray job logs --follow --address {self.dashboard.url} {self.id}"
-        return f"the sweep goes on there as job {self.id}; to follow it:\n  {follow}"
+        follow = f"ray job logs --follow --address {self.again} {self.id}"
+        first = "" if self.again == self.dashboard.url else f"  ray dashboard {LAUNCHER} &\n"
+        return f"the sweep goes on there as job {self.id}; to follow it:\n{first}  {follow}"
 
 
 def first_line(text: object) -> str:
@@ -334,10 +349,11 @@ def send(found: Reached, order: Order, out: Path, say: Say, *, json_lines: bool)
     assert found.dashboard is not None
     say(f"running on {found.cluster}")
     client = client_of(found.dashboard)
+    forwarded = found.place.by == LAUNCHER
+    again = f"http://localhost:{DASHBOARD}" if forwarded else found.dashboard.url
     for name in names(order.name, taken(found.dashboard, out)) if order.fresh else [order.name]:
-        job = Job(
-            found.dashboard, client, replace(order, name=name), say, Screen(json_lines=json_lines)
-        )
+        screen = Screen(json_lines=json_lines)
+        job = Job(found.dashboard, client, replace(order, name=name), say, screen, again)
         say(f"sweep {name}: job {job.id} on its head")
         code = asyncio.run(job.follow())
         if code != TAKEN or not order.fresh:

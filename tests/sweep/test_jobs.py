@@ -98,12 +98,12 @@ def head() -> Iterator[Head]:
         yield Head(home, url, token)
     finally:
         process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            shutil.rmtree(root, ignore_errors=True)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def until_up(dashboard: Dashboard, process: subprocess.Popen[bytes], root: Path) -> None:
