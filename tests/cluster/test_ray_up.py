@@ -109,6 +109,7 @@ def test_two_commands_three_hosts_and_two_of_them_lost(around: Network, tmp_path
     killed, cut = around.hosts["w1"], around.hosts["w2"]
 
     laptop.run("cd sweeper && ray up -y cluster.yaml", timeout=UP)
+    joined(head, (killed, cut))
     log = tmp_path / "output"
     process = laptop.start(f"cd sweeper && {SWEEP}", log)
     try:
@@ -141,6 +142,17 @@ def test_two_commands_three_hosts_and_two_of_them_lost(around: Network, tmp_path
     laptop.run("cd sweeper && rm results/ttur/report.html && sweeper report results/ttur", UP)
     assert laptop.path("/root/sweeper/results/ttur/report.html").is_file()
     assert (around.sniffer.foreign, around.sniffer.names) == (set(), set())
+
+
+def joined(head: Host, workers: tuple[Host, ...]) -> None:
+    """Wait until the workers belong to the cluster: `ray up` ends with the head."""
+    deadline = time.monotonic() + UP
+    while not all("raylet" in worker.run("ps -e -o comm=") for worker in workers):
+        assert time.monotonic() < deadline, head.run("tail -n 50 /tmp/ray/session_*/logs/monitor.*")
+        time.sleep(1)
+    while head.run("ray list nodes", timeout=UP, check=False).count("ALIVE") < 1 + len(workers):
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def came_home(laptop: Host, victims: list[int]) -> None:
