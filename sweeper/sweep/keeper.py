@@ -39,7 +39,7 @@ from sweeper.sweep.mirror import (
     with_data,
 )
 from sweeper.sweep.plan import Plan
-from sweeper.sweep.storage import Stamp, Storage, StorageError, inside, stamp_of
+from sweeper.sweep.storage import Stamp, Storage, StorageError, checked, inside, stamp_of
 
 log = logging.getLogger("sweeper")
 
@@ -450,13 +450,16 @@ def restore(storage: Storage, folder: Path) -> bool:
     return True
 
 
-def fetch_description(storage: Storage, folder: Path) -> None:
-    """Bring what says what a sweep is. Raises StorageError."""
-    there = storage.files(deep=False)
-    for name in DESCRIBING:
-        if name in there:
-            storage.get(name, inside(folder, folder / name))
-    storage.pull("use", folder / "use", {})
+def fetch_description(storage: Storage, folder: Path) -> int:
+    """Bring what says what a sweep is. Returns how many files were new. Raises StorageError."""
+    there = [name for name in storage.files(deep=False) if name in DESCRIBING]
+    brought = 0
+    for name in [*there, *(f"use/{name}" for name in storage.files("use"))]:
+        path = inside(folder, folder / checked(name))
+        if not path.is_file() or path.read_bytes() != storage.read(name):
+            storage.get(name, path)
+            brought += 1
+    return brought
 
 
 def holds(ledger: Path, copy: Path) -> bool:

@@ -21,6 +21,7 @@ from sweeper.space.source import InputError
 from sweeper.sweep.drive import best
 from sweeper.sweep.keeper import (
     described,
+    digest_of,
     fetch_description,
     fetch_ledger,
     find,
@@ -37,7 +38,7 @@ from sweeper.sweep.mirror import (
     fetch_files,
     trial_name,
 )
-from sweeper.sweep.storage import Storage, checked
+from sweeper.sweep.storage import Stamp, Storage, checked, stamp_of
 from sweeper.sweep.tracking import Tracker, default_uri
 from sweeper.sweep.where import LAUNCHER, ClusterError, Here, Launched, brought_up
 
@@ -69,8 +70,8 @@ class StorageSource:
         sweep = find(self.base, name)
         folder = out / checked(sweep.name)
         with kept_for(folder, sweep.id):
-            fetch_description(sweep.place, folder)
-            brought = self._ledger(sweep.place, folder) + self._trials(sweep.place, folder)
+            brought = fetch_description(sweep.place, folder)
+            brought += self._ledger(sweep.place, folder) + self._trials(sweep.place, folder)
             if NEEDS in sweep.place.files(deep=False):
                 brought += fetch_cache(caches(sweep.place), out / ".cache", Needs.read(sweep.place))
         return folder, brought
@@ -174,10 +175,16 @@ def take_over(folder: Path) -> None:
         draft.replace(folder / "ledger.sqlite")
 
 
-def stamps(folder: Path) -> dict[Path, tuple[int, int]]:
-    """Every file of a folder with its size and when it changed."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in files}
+def stamps(folder: Path) -> dict[Path, Stamp | str]:
+    """What tells whether a file of a folder is new. The ledger is copied each time, so it is its
+    content."""
+    found: dict[Path, Stamp | str] = {
+        path: stamp_of(path)
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.startswith("ledger.")
+    }
+    ledger = folder / "ledger.sqlite"
+    return found | ({ledger: digest_of(ledger)} if ledger.is_file() else {})
 
 
 @contextlib.contextmanager
