@@ -97,8 +97,10 @@ def heard(lines: Lines) -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        LOGGER.warning("%s:%d: %s: %s", filename, lineno, category.__name__, message)
-        shown(message, category, filename, lineno, file, line)
+        text = str(message)
+        LOGGER.warning("%s:%d: %s: %s", filename, lineno, category.__name__, text)
+        told = message if hide(text) == text else hide(text)
+        shown(told, category, filename, lineno, file, line)
 
     warnings.showwarning = show
     LOGGER.addHandler(lines)
