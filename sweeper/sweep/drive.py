@@ -138,4 +138,4 @@ def prune(ledger: Ledger, plan: Plan) -> None:
 
 def followed(plan: Plan) -> Path:
     """The results folder as a user would type it."""
-    return Path(os.path.relpath(plan.folder))
+    return Path(min(os.path.relpath(plan.folder), str(plan.folder), key=len))

@@ -359,6 +359,8 @@ def send(found: Reached, order: Order, out: Path, say: Say, *, json_lines: bool)
         if code != TAKEN or not order.fresh:
             if not job.left:
                 home(found, order.storage, name, out, say)
+                if code >= 128:
+                    say(f"go on there with\n  sweeper resume {shlex.quote(str(out / name))}")
             return code
         say(f"the head has results of another {name}")
     raise ClusterError(f"a sweep has a name of its own, but the head has {NAMES} {order.name}")
