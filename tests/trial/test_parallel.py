@@ -124,7 +124,7 @@ MORE: dict[str, Tree] = {
     },
 }
 
-APART = {"discriminator.optimizer.optimistic_adam": 1e-4}
+APART = {f"{side}.optimizer.optimistic_adam": 1e-3 for side in ("discriminator", "generator")}
 """Of a gradient that is next to nothing, a direction of length one says how it was rounded."""
 
 
