@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import time
@@ -197,6 +198,8 @@ class TuneExecutor:
         """Run until the sweep is complete or told to stop. A disk that is full ends no more than a
         segment of it."""
         Live.sweep, Live.clock = sweep, Clock(sweep.plan.space.limits.trial_minutes)
+        # It tells of each lost worker with a traceback; the views do in a line.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         segment = 0
         while not sweep.complete and not sweep.stopping.is_set():
             for job in Live.jobs.values():

@@ -355,7 +355,7 @@ def checkpoints(job: Job) -> list[str]:
 def test_a_worker_that_hangs_is_replaced(command: Callable[..., Command], tmp_path: Path) -> None:
     """A worker is stopped as if it hung, and its trial is tried again by another. Nobody minds that
     it cannot hear that it is to end."""
-    bounds = ["--set", "limits.trial_minutes=0.75", "--set", "retries.timeout=1"]
+    bounds = ["--set", "limits.trial_minutes=1", "--set", "retries.timeout=1"]
     running, folder = run(command, tmp_path, 2, *bounds), tmp_path / "ttur"
     until(lambda: any(r.measured for r in records(folder)), running)
     workers = pids("ray::ImplicitFunc", running.process.pid)
