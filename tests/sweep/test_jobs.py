@@ -25,7 +25,7 @@ from tests.sweep.plans import SMALL, SPACES
 
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
-PATIENCE = 180.0
+PATIENCE = 400.0
 STAND_IN = """#!/bin/sh
 # Where the head's home has a file `real`, the real command; else one that takes no time.
 [ -e "$HOME/real" ] && exec {python} -m sweeper.cli "$@"
@@ -54,6 +54,7 @@ class Head:
     home: Path
     url: str
     token: str
+    address: str
 
     def told(self) -> str:
         path = self.home / "told"
@@ -95,7 +96,7 @@ def head() -> Iterator[Head]:
     try:
         url = f"http://127.0.0.1:{port}"
         until_up(Dashboard(url, token), process, root)
-        yield Head(home, url, token)
+        yield Head(home, url, token, f"127.0.0.1:{ports['port']}")
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -259,6 +260,34 @@ def test_a_real_sweep(head: Head, sweeper: Sweeper) -> None:
         assert [record.ended for record in ledger.records] == [True, True]
     finally:
         ledger.close()
+
+
+JOINED = """
+import os, sys
+from sweeper.sweep.tune import THREADS, cluster
+before = dict(os.environ)
+with cluster(sys.argv[1], 3) as found:
+    import ray
+    assert (found.nodes, found.cpus) == (1, 2), found
+    of_worker = ray.remote(lambda: {name: os.environ.get(name) for name in THREADS})
+    assert set(ray.get(of_worker.remote()).values()) == {"3"}
+assert dict(os.environ) == before
+print("joined and left")
+"""
+
+
+@pytest.mark.slow
+def test_a_ray_that_is_joined_is_left_as_it_was(head: Head) -> None:
+    """Its workers compute in as many threads as a trial has CPUs, and nothing stays behind in the
+    environment of the process that joined it."""
+    environment = {**os.environ, "RAY_AUTH_TOKEN": head.token}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", JOINED, head.address]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.stdout == "joined and left\n", done.stderr
 
 
 @pytest.mark.slow
