@@ -27,9 +27,9 @@ from sweeper.space.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-SHOWN = 300
+SHOWN = 200
 """TPE's time per proposal grows with the trials it is shown; beyond these it learns little."""
-VALUES = 3600
+VALUES = 2400
 """It grows with their parameters, too, so of many parameters fewer trials are shown."""
 ATTEMPTS = 200
 
