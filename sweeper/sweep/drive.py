@@ -19,7 +19,7 @@ from sweeper.sweep.live import view
 from sweeper.sweep.mirror import place_of
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import project
-from sweeper.sweep.stopping import Ending, code
+from sweeper.sweep.stopping import REQUEST, Ending, code
 from sweeper.sweep.tracking import Tracker, default_uri
 
 KEPT = 5
@@ -50,7 +50,7 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
     with (
         Ledger(plan.folder) as ledger,
         executor(plan, how, say) as runner,
-        copying(plan, how.storage, stopping.set) as copy,
+        copying(plan, how.storage, (plan.folder / REQUEST).touch) as copy,
     ):
         shown = {
             **plan.plain(),
