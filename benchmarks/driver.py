@@ -14,7 +14,6 @@ import json
 import math
 import os
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -94,7 +93,8 @@ def simulate(sweep: Any, asked: argparse.Namespace, meter: Meter) -> None:
     from sweeper.sweep.limits import Clock
 
     Live.sweep, Live.jobs, Live.clock = sweep, {}, Clock(None)
-    searcher, scheduler, stopper = LedgerSearcher(), LedgerScheduler(), StopAll()
+    searcher, stopper = LedgerSearcher(), StopAll()
+    scheduler = LedgerScheduler()  # type: ignore[no-untyped-call]
     live: list[tuple[str, Iterator[dict[str, Any]]]] = []
     asks = 0
     while True:
@@ -241,4 +241,4 @@ def say_lag(tracker: Any, asked: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
