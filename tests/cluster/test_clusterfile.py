@@ -74,7 +74,7 @@ BROKEN = {
     ),
     "another auth mode on the workers": (
         OURS,
-        ("; ray start --address", "; RAY_AUTH_MODE=disabled ray start --address"),
+        ("65536; ray start --address", "65536; RAY_AUTH_MODE=disabled ray start --address"),
         "every node is told one RAY_AUTH_MODE, else no worker can join",
         "the head: token, the worker: disabled",
     ),
