@@ -47,6 +47,7 @@ GONE = 60.0
 """Seconds after which a cluster that does not answer is not waited for."""
 LOOK = 2.0
 ASKED = 10.0
+TRIES = 30
 NAMES = 100
 """How many names are tried on a head."""
 
@@ -74,6 +75,12 @@ class Order:
         guard = f"test ! -e {folder} || exit {TAKEN}"
         into = f"--name {shlex.quote(self.name)} --out {RESULTS} --address auto"
         return f"{guard}; exec sweeper {shlex.join(self.words)} {into}"
+
+    def stopping(self) -> str:
+        """What asks the sweep to stop, again and again while it has no driver yet: it may still be
+        packing its data."""
+        stop = f"sweeper stop {RESULTS}/{shlex.quote(self.name)}"
+        return f"for try in $(seq {TRIES}); do {stop} && exit; sleep 2; done; exit 1"
 
 
 HERE = frozenset({"address", "inline", "dry_run", "name", "out", "use"})
@@ -306,8 +313,7 @@ class Job:
         match self.interrupts:
             case 1:
                 self.say("asking the sweep to stop; Ctrl-C again stops its job")
-                folder = f"{RESULTS}/{shlex.quote(self.order.name)}"
-                self._send("/api/jobs/", {"entrypoint": f"exec sweeper stop {folder}"})
+                self._send("/api/jobs/", {"entrypoint": self.order.stopping()})
             case 2:
                 self.say(f"stopping its job, which has {GRACE} s to end by itself")
                 self._send(f"/api/jobs/{self.id}/stop", {})
