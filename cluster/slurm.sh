@@ -44,7 +44,7 @@ mkdir -p "$results"
 (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$RAY_AUTH_TOKEN_PATH")
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH"' EXIT
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 # A port of this job's own, should another's head be on the same host.
 port=$((20000 + ${SLURM_JOB_ID:-0} % 10000))
 # Hosts do not come up at the same moment; Ray would wait for them for 30 seconds only.
