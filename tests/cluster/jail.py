@@ -11,14 +11,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SPACES = ["--pid", "--mount", "--net", "--ipc", "--uts"]
+TMP = Path("/tmp")
+ROOT = Path(__file__).parents[2]
+NEEDED = dict.fromkeys([ROOT, Path(sys.prefix), Path(sys.base_prefix)])
+"""The project and its environment, which a jail sees even where they lie in /tmp."""
 SETUP = """
 mount --make-rprivate / &&
+{kept}
 mount -t tmpfs tmpfs /dev/shm &&
-mount --bind "$0" /tmp &&
+mount --rbind "$0" /tmp &&
 mount -t proc proc /proc &&
 ip link set lo up &&
 exec "$@"
 """
+
+
+def setup() -> str:
+    """What is done in a jail before the command, by a shell whose $0 is to be /tmp."""
+    kept = [(path, f'"$0/{path.relative_to(TMP)}"') for path in NEEDED if path.is_relative_to(TMP)]
+    lines = [f"mkdir -p {there} && mount --bind {path} {there} &&" for path, there in kept]
+    return SETUP.format(kept="\n".join(lines))
 
 
 def missing() -> str | None:
@@ -39,7 +51,7 @@ def jailed(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a jail whose /tmp is a folder that must lie elsewhere. What it prints is
     returned, errors among it; all its processes are gone then."""
-    command = ["unshare", "--fork", "--kill-child", *SPACES, "sh", "-c", SETUP, str(tmp), *words]
+    command = ["unshare", "--fork", "--kill-child", *SPACES, "sh", "-c", setup(), str(tmp), *words]
     return subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
