@@ -1,13 +1,16 @@
-"""An MLflow server that is down or hung delays nothing, and is told all when it answers."""
+"""An MLflow server that is down, killed, slow, hung or refusing delays nothing, and ends with what
+an undisturbed one has."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -25,7 +28,7 @@ from tests.sweep.test_tracking import held
 
 pytestmark = pytest.mark.slow
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 SERVED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -85,9 +88,75 @@ class Server:
             self.process = None
 
 
+class Proxy:
+    """Stands before a server: passes on what is said, late, or not at all."""
+
+    def __init__(self, to: int) -> None:
+        self.to, self.delay = to, 0.0
+        self.hung = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        for end in (self._listener, *self._open):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self.to))
+                self._open += [client, server]
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while said := one.recv(1 << 16):
+                time.sleep(self.delay)
+                while self.hung:
+                    time.sleep(0.05)
+                other.sendall(said)
+            other.shutdown(socket.SHUT_WR)
+
+
+class Refusing:
+    """Answers everything with 500."""
+
+    def __init__(self, port: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.refused = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                with client, contextlib.suppress(OSError):
+                    client.settimeout(1)
+                    client.recv(1 << 16)
+                    client.sendall(
+                        b"HTTP/1.1 500 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                    )
+                    self.refused += 1
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place: Path = tmp_path / "results" / PLAN["name"]
+    place = tmp_path / "results" / PLAN["name"]
     place.mkdir(parents=True)
     return place
 
@@ -170,6 +239,69 @@ def test_down_at_the_start_and_up_later(
     assert held(server.uri) == undisturbed(ledger, folder)
 
 
+def test_killed_midway_and_back(
+    ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
+) -> None:
+    server.start()
+    tracker = Tracker(PLAN, ledger, folder, server.uri)
+
+    def between(number: int) -> None:
+        if number == 2:
+            # Somewhere within what it is told of the first trials.
+            until(lambda: tracker.experiment, "it answers")
+            server.kill()
+        if number == 5:
+            until(lambda: tracker.warnings, "it warns")
+            server.start()
+
+    assert sweep(ledger, folder, tracker, between) < 1.0
+    assert tracker.close(PATIENCE) == 0
+    assert len(tracker.warnings) == 1
+    assert held(server.uri) == undisturbed(ledger, folder)
+
+
+def test_slow(ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed) -> None:
+    """Every answer comes late, though in time; the sweep does not wait for it."""
+    server.start()
+    proxy = Proxy(server.port)
+    try:
+        proxy.delay = 0.15
+        tracker = Tracker(PLAN, ledger, folder, proxy.uri)
+        begun = time.monotonic()
+        assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+        assert time.monotonic() - begun < 10.0
+        assert tracker.close(PATIENCE) == 0
+        assert tracker.warnings == []
+        assert held(server.uri) == undisturbed(ledger, folder)
+    finally:
+        proxy.close()
+
+
+def test_hung_and_awake(
+    ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
+) -> None:
+    """A request is taken and not answered, until much later: what it made is not made again."""
+    server.start()
+    proxy = Proxy(server.port)
+    try:
+        tracker = Tracker(PLAN, ledger, folder, proxy.uri)
+
+        def between(number: int) -> None:
+            if number == 2:
+                until(lambda: tracker.experiment, "it answers")
+                proxy.hung = True
+            if number == 5:
+                until(lambda: tracker.warnings, "it warns")
+                proxy.hung = False
+
+        assert sweep(ledger, folder, tracker, between) < 1.0
+        assert tracker.close(PATIENCE) == 0
+        assert len(tracker.warnings) == 1
+        assert held(server.uri) == undisturbed(ledger, folder)
+    finally:
+        proxy.close()
+
+
 def test_hung_for_good(ledger: Ledger, folder: Path, server: Server) -> None:
     """The sweep ends when its patience does, and says what is missing."""
     silent = socket.create_server(("127.0.0.1", 0))  # connects, and never reads
@@ -184,3 +316,19 @@ def test_hung_for_good(ledger: Ledger, folder: Path, server: Server) -> None:
         assert len(tracker.warnings) == 1
     finally:
         silent.close()
+
+
+def test_refusing_and_willing(
+    ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
+) -> None:
+    refusing = Refusing(server.port)
+    tracker = Tracker(PLAN, ledger, folder, server.uri)
+    try:
+        assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+        until(lambda: tracker.warnings and refusing.refused, "it warns")
+    finally:
+        refusing.close()
+    server.start()
+    assert tracker.close(PATIENCE) == 0
+    assert len(tracker.warnings) == 1
+    assert held(server.uri) == undisturbed(ledger, folder)
