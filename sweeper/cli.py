@@ -533,18 +533,19 @@ def refuse(error: Exception) -> int:
     """Tell of an error, and say which exit code it has."""
     from sweeper.ledger.redact import hide
 
-    kind = type(error).__name__
-    if kind in EXPECTED:
-        ending = "\nnothing was started" if EXPECTED[kind] == 2 else ""
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    code = next((EXPECTED[kind] for kind in kinds if kind in EXPECTED), None)
+    if code is not None:
+        ending = "\nnothing was started" if code == 2 else ""
         print(f"{hide(str(error))}{ending}", file=sys.stderr)
-        return EXPECTED[kind]
+        return code
     import tempfile
     import traceback
 
     with tempfile.NamedTemporaryFile("w", prefix="sweeper-", suffix=".log", delete=False) as file:
         file.write(hide("".join(traceback.format_exception(error))))
     print(
-        f"error: {kind}: {hide(str(error))}\n"
+        f"error: {kinds[0]}: {hide(str(error))}\n"
         f"this is a fault of sweeper; its traceback is in {file.name}",
         file=sys.stderr,
     )

@@ -32,6 +32,7 @@ TUNE = {
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 SHORT = 24
 STARTS = 3
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -58,9 +59,11 @@ def cluster(address: str | None, threads: int) -> Iterator[Cluster]:
 def joined(address: str, by: str, threads: int) -> Iterator[Cluster]:
     """A Ray that this machine belongs to. It is left as it was found. Raises ClusterError."""
     there = {**TUNE, **dict.fromkeys(THREADS, str(threads))}
+    # Else Ray takes this machine's name on the network for its loopback, where nobody may listen.
+    near = LOCAL if address.rpartition(":")[0] in LOOPBACK else {}
     # As ray start does it: a token that is there is used, unless it is said not to be.
     mode = "token" if token_of(os.environ) else "disabled"
-    with lent({**TUNE, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", mode)}):
+    with lent({**TUNE, **near, "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", mode)}):
         import ray
 
         try:

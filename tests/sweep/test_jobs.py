@@ -271,7 +271,9 @@ with cluster(sys.argv[1], 3) as found:
     assert (found.nodes, found.cpus) == (1, 2), found
     of_worker = ray.remote(lambda: {name: os.environ.get(name) for name in THREADS})
     assert set(ray.get(of_worker.remote()).values()) == {"3"}
-assert dict(os.environ) == before
+changed = {k for k in before | dict(os.environ) if before.get(k) != os.environ.get(k)}
+# Ray sets these when it is imported, joined or not.
+assert changed <= {"RAY_CLIENT_MODE", "PYTHONBREAKPOINT"}, changed
 print("joined and left")
 """
 
@@ -293,10 +295,10 @@ def test_a_ray_that_is_joined_is_left_as_it_was(head: Head) -> None:
 @pytest.mark.slow
 def test_a_token_is_asked_for(head: Head, sweeper: Sweeper, space: Path) -> None:
     without = sweeper("run", space, "--address", head.url)
-    assert without.wait() == 4
+    assert without.wait() == 4, without.text()
     assert "asks for a token, and none is here" in without.text()
     wrong = sweeper("run", space, "--address", head.url, token="0" * 64)
-    assert wrong.wait() == 4
+    assert wrong.wait() == 4, wrong.text()
     assert "the token it was shown is not its own" in wrong.text()
     assert "Traceback" not in without.text() + wrong.text()
 
