@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sweeper.ledger.ledger import Ledger, LedgerError, Record
 from tests.cluster.hosts import ROOT, VENV, Host, Network, do, missing
+from tests.sweep.commands import records
 
 NET = "172.31.255"
 LAPTOP = f"{NET}.5"
@@ -84,8 +84,8 @@ class Cloud:
     def _boot(self, name: str, machine: dict[str, Any]) -> None:
         self.launched.append(name)
         host = self.network.add(name, machine["address"])
-        home = host.path("/root/.ssh/authorized_keys")
-        for key in self.laptop.path("/root/.ssh").glob("*.pem"):  # the pair that Ray has made
+        home = host.home / ".ssh/authorized_keys"
+        for key in (self.laptop.home / ".ssh").glob("*.pem"):  # the pair that Ray has made
             with home.open("a") as file:
                 file.write(do("ssh-keygen", "-y", "-f", key))
         market = "spot" if machine["spot"] else "on demand"
@@ -118,7 +118,7 @@ def started(host: Host, command: str, log: Path) -> Iterator[subprocess.Popen[by
 
 def furnish(laptop: Host) -> None:
     """The laptop's desk: the project, with the few edits of cluster.yaml."""
-    desk = laptop.path("/root/sweeper")
+    desk = laptop.home / "sweeper"
     for name in ("sweeper", "search_spaces", "cluster"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, desk / name, symlinks=True, ignore=ignored)
@@ -132,17 +132,6 @@ def furnish(laptop: Host) -> None:
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     (desk / "cluster.yaml").write_text(text)
-
-
-def records(head: Host) -> list[Record]:
-    try:
-        ledger = Ledger(head.path("/root/results/ttur"), write=False)
-    except LedgerError:  # it is not there yet, or just being made
-        return []
-    try:
-        return list(ledger.records)
-    finally:
-        ledger.close()
 
 
 def images(folder: Path) -> Path:
@@ -208,14 +197,15 @@ def swept(cloud: Cloud, folder: Path) -> None:
         cloud.until("ray up has ended", lambda: process.poll() is not None, 600, up)
     assert process.returncode == 0, up.read_text()
     assert (len(cloud.launched), cloud.workers()) == (1, [])
-    head = network.hosts[cloud.launched[0]]
+    results = network.hosts[cloud.launched[0]].home / "results/ttur"
 
     run = folder / "run"
     with started(laptop, f"cd sweeper && {SWEEP}", run) as process:
 
         def measured() -> bool:
             assert process.poll() is None, run.read_text()
-            return bool(cloud.workers()) and any(r.measured and not r.ended for r in records(head))
+            training = any(r.measured and not r.ended for r in records(results))
+            return bool(cloud.workers()) and training
 
         cloud.until(
             "pending trials have brought a spot machine, and train there", measured, 600, run
@@ -227,10 +217,10 @@ def swept(cloud: Cloud, folder: Path) -> None:
         cloud.until("the sweep has ended", lambda: process.poll() is not None, 900, run)
     print(run.read_text())
     assert process.returncode == 0
-    causes = [e.data["cause"] for r in records(head) for e in r.events if e.kind == "lost"]
+    causes = [e.data["cause"] for r in records(results) for e in r.events if e.kind == "lost"]
     assert set(causes) == {"node"}, causes
-    assert len(records(head)) == 4
-    assert laptop.path("/root/sweeper/results/ttur/report.html").is_file()
+    assert len(records(results)) == 4
+    assert (laptop.home / "sweeper/results/ttur/report.html").is_file()
 
     down = folder / "down"
     with started(laptop, "cd sweeper && ray down -y cluster.yaml", down) as process:

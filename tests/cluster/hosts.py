@@ -112,7 +112,7 @@ class Host:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
             (self.folder / name).chmod(mode)
         (self.folder / "run/sshd").mkdir()
-        home = self.folder / "root"
+        home = self.home
         shutil.copy(self.network.key.with_suffix(".pub"), home / ".ssh/authorized_keys")
         (home / ".bashrc").write_text(self.network.bashrc)
         (home / ".profile").write_text(". ~/.bashrc\n")
@@ -215,9 +215,10 @@ class Host:
                 start_new_session=True,
             )
 
-    def path(self, name: str) -> Path:
-        """Where a file below /root, /tmp or /run of this host lies, be it switched on or off."""
-        return self.folder / name.lstrip("/")
+    @property
+    def home(self) -> Path:
+        """Where the home of its user lies, be the host switched on or off."""
+        return self.folder / "root"
 
     def cut(self) -> None:
         """Pull the network cable."""
@@ -286,8 +287,8 @@ class Network:
         """One more host; a trusted one holds the key to the others."""
         host = self.hosts[name] = Host(self, name, address)
         if trusted:
-            shutil.copy(self.key, host.path("/root/.ssh/id_ed25519"))
-            host.path("/root/.ssh/id_ed25519").chmod(0o600)
+            shutil.copy(self.key, host.home / ".ssh/id_ed25519")
+            (host.home / ".ssh/id_ed25519").chmod(0o600)
         with (self.folder / "hosts").open("a") as file:
             file.write(f"{address} {name}\n")
         return host

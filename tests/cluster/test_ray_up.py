@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.ledger.ledger import Ledger, LedgerError, Record
+from sweeper.ledger.ledger import Ledger, Record
 from tests.cluster.hosts import NET, ROOT, VENV, Host, Network, missing, office
+from tests.sweep.commands import records
 
 REASON = missing()
 pytestmark = [
@@ -55,7 +56,7 @@ SWEPT = 600.0
 def around() -> Iterator[Network]:
     with office() as network:
         laptop = network.hosts["laptop"]
-        desk = laptop.path("/root/sweeper")
+        desk = laptop.home / "sweeper"
         for name in FOLDERS:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, desk / name, symlinks=True, ignore=ignored)
@@ -76,24 +77,14 @@ class Running:
 
     def __init__(self, network: Network, process: subprocess.Popen[bytes], log: Path) -> None:
         self.network, self.process, self.log = network, process, log
-        self.results = network.hosts["head"].path("/root/results/ttur")
-
-    def records(self) -> list[Record]:
-        try:
-            ledger = Ledger(self.results, write=False)
-        except LedgerError:  # it is not there yet, or just being made
-            return []
-        try:
-            return list(ledger.records)
-        finally:
-            ledger.close()
+        self.results = network.hosts["head"].home / "results/ttur"
 
     def on(self, host: Host) -> Record | None:
         """A trial that runs on a worker, and has been measured there."""
-        folder = host.path("/root/results/ttur/trials")
+        folder = host.home / "results/ttur/trials"
         mine = {int(path.name) for path in folder.glob("0*")} if folder.exists() else set()
-        found = [r for r in self.records() if r.number in mine and not r.ended and r.measured]
-        return found[0] if found else None
+        known = [r for r in records(self.results) if r.number in mine]
+        return next((r for r in known if r.measured and not r.ended), None)
 
     def until(self, what: str, true: Callable[[], bool], patience: float) -> None:
         deadline = time.monotonic() + patience
@@ -117,7 +108,7 @@ def test_two_commands_three_hosts_and_two_of_them_lost(around: Network, tmp_path
         # A trial on each of the three, and the two workers' begun in earnest.
         running.until(
             "a trial on every host",
-            lambda: len(running.records()) >= 3 and all(map(running.on, (killed, cut))),
+            lambda: len(records(running.results)) >= 3 and all(map(running.on, (killed, cut))),
             UP,
         )
         victims = [running.on(killed), running.on(cut)]
@@ -140,7 +131,7 @@ def test_two_commands_three_hosts_and_two_of_them_lost(around: Network, tmp_path
     # What came home is of use without the cluster.
     assert "t00" in laptop.run("cd sweeper && sweeper top results/ttur", timeout=UP)
     laptop.run("cd sweeper && rm results/ttur/report.html && sweeper report results/ttur", UP)
-    assert laptop.path("/root/sweeper/results/ttur/report.html").is_file()
+    assert (laptop.home / "sweeper/results/ttur/report.html").is_file()
     assert (around.sniffer.foreign, around.sniffer.names) == (set(), set())
 
 
@@ -157,7 +148,7 @@ def joined(head: Host, workers: tuple[Host, ...]) -> None:
 
 def came_home(laptop: Host, victims: list[int]) -> None:
     """The results are on the laptop, and nothing in them was lost or is there twice."""
-    results = laptop.path("/root/sweeper/results/ttur")
+    results = laptop.home / "sweeper/results/ttur"
     assert {"trials.parquet", "measurements.parquet", "report.html"} <= set(os.listdir(results))
     ledger = Ledger(results, write=False)
     try:
@@ -179,6 +170,6 @@ def came_home(laptop: Host, victims: list[int]) -> None:
 
 def secret(of: Host) -> str:
     """The cluster's token, which only its owner can read."""
-    path = of.path("/root/.ray/auth_token")
+    path = of.home / ".ray/auth_token"
     assert path.stat().st_mode & 0o777 == 0o600
     return path.read_text().strip()

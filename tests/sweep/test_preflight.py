@@ -70,7 +70,7 @@ def test_what_makes_a_sweep_impossible_is_refused(other: Facts, told: str) -> No
 
 def test_a_storage_that_is_not_shared_comes_with_the_ways_that_work() -> None:
     apart = [there(node=f"w{n}", marker=None, storage="no such file") for n in range(1, 6)]
-    (refused,) = compare(HERE, apart, "/root/results").refused
+    (refused,) = compare(HERE, apart, "results").refused
     assert "not seen on w1, w2, w3 and 2 more" in refused
     assert "--out /mnt/shared/results" in refused
     assert "--storage s3://" in refused
