@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-campaign lint lock
+.PHONY: help demo docs test test-slow test-campaign lint lock
 
 # The interpreter that .venv is made from; by default the newest of these that fits.
 PYTHON ?=
@@ -17,7 +17,12 @@ help: ## Show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(STAMP) ## Sweep 24 GANs over handwritten digits: some minutes on two cores
-	@$(BIN)/sweeper run search_spaces/ttur.yaml
+	@$(BIN)/sweeper run search_spaces/ttur.yaml --set budget.max=9 --set confirm.top=2
+
+docs: $(STAMP) ## Build the site, the catalog in it, into build/docs
+	@echo "reading the catalog and all search spaces: half a minute"
+	@$(BIN)/mkdocs build --strict
+	@echo "open build/docs/index.html"
 
 test: $(STAMP) ## Run the tests, but for those that take minutes or a browser
 	$(PYTEST) -m "not slow and not browser and not campaign"
@@ -25,7 +30,7 @@ test: $(STAMP) ## Run the tests, but for those that take minutes or a browser
 test-slow: $(STAMP) ## Run the tests that take minutes or a browser
 	$(PYTEST) -m "slow or browser"
 
-test-campaign: $(STAMP) ## Kill a sweep's driver a hundred times: about ten minutes
+test-campaign: $(STAMP) ## Kill a hundred drivers, and train every two techniques alone: half an hour
 	$(PYTEST) -m campaign
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 
-from sweeper.catalog.datasets.store import Example, normalise, pack
+from sweeper.catalog.datasets.example import Example, Synthetic
+from sweeper.catalog.datasets.store import normalise, pack
 from sweeper.config import Trial
 from sweeper.game import Batch, Context, Player
 from sweeper.trial.loop import LOOK_EVERY, Training
@@ -28,10 +29,11 @@ from sweeper.trial.loop import LOOK_EVERY, Training
 Loop = Callable[[int], float]
 
 
-class Noise:
+class Noise(Synthetic):
     """2,048 random images of 32 px in colour."""
 
     name = "noise"
+    classes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
         return "2048 random images of 32 px"
@@ -39,10 +41,9 @@ class Noise:
     def __len__(self) -> int:
         return 2048
 
-    def examples(self) -> Iterator[Example]:
-        random = np.random.default_rng(0)
-        for _ in range(len(self)):
-            yield random.integers(0, 256, (3, 32, 32), dtype=np.uint8), None
+    def __getitem__(self, index: int) -> Example:
+        random = np.random.default_rng(index)
+        return Example(random.integers(0, 256, (3, 32, 32), dtype=np.uint8))
 
 
 def dcgan(data: dict[str, Any], channels: int, size: int) -> Trial:
@@ -60,7 +61,7 @@ def dcgan(data: dict[str, Any], channels: int, size: int) -> Trial:
             "schedule": "alternating_update",
             "batch": {"size": size},
             "horizon_kimg": 1e6,
-            "evaluation": {"features": "random", "samples": 16},
+            "evaluation": {"features": "random_conv", "samples": 16},
         }
     )
 
@@ -82,7 +83,7 @@ def by_hand(made: Training) -> Loop:
     data, n = made.store.all(), made.gan.batch_size
     prior, random = made.gan.prior, made.progress.random["latents"]
     ones, zeros = torch.ones(n), torch.zeros(n)
-    order, at = made.order, 0
+    order, at = made.feed.rows.index, 0
 
     def loop(rounds: int) -> float:
         nonlocal at

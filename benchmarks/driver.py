@@ -10,6 +10,7 @@ trials, the CPU time of the driver's thread per trial, the time per proposal and
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -51,6 +52,7 @@ def run(asked: argparse.Namespace, out: Path) -> None:
     """Simulate a sweep and print what its driver took."""
     from sweeper.ledger.ledger import Ledger
     from sweeper.ledger.tables import Tables
+    from sweeper.sweep.drive import at_rest
     from sweeper.sweep.executor import Sweep
     from sweeper.sweep.live import JsonLines, PlainLines
     from sweeper.sweep.plan import Settings, prepare
@@ -61,7 +63,7 @@ def run(asked: argparse.Namespace, out: Path) -> None:
     plan.write()
     shown = {**plan.plain(), "concurrency": asked.live, "engine": "simulated"}
     with Ledger(plan.folder) as ledger, open(os.devnull, "w") as null:
-        tables = Tables(ledger, plan.folder, plan.protocol_hash)
+        tables = Tables(ledger, plan.folder, plan.protocol.hash)
         screen = JsonLines(shown, ledger, null, PlainLines(shown, ledger, null))
         listeners: list[Any] = [Timed(screen), Timed(tables)]
         if asked.tracker:
@@ -70,7 +72,8 @@ def run(asked: argparse.Namespace, out: Path) -> None:
         sweep = Sweep(plan, ledger, listeners)
         proposals = Proposals(sweep)
         meter = Meter(max(asked.trials // asked.rows, 1), proposals)
-        simulate(sweep, asked, meter)
+        with at_rest(), Collections() as collections:
+            simulate(sweep, asked, meter)
         begun = time.thread_time()
         tables.write(closing=True)
         took = time.thread_time() - begun
@@ -83,6 +86,7 @@ def run(asked: argparse.Namespace, out: Path) -> None:
             print(f"  {name}: {1e3 * listener.seconds / asked.trials:.2f} ms of CPU per trial")
         print(f"cost per trial, last {meter.every} to first: {meter.growth():.2f}")
         proposals.say()
+        print(f"longest collection of garbage: {collections.longest:.4f} s of CPU")
         if asked.tracker:
             say_lag(tracker, asked)
 
@@ -140,6 +144,7 @@ def curve(job: dict[str, Any], plan: Any, reports: int) -> Iterator[dict[str, An
             "images_per_second": 100.0,
             "d_steps": k,
             "g_steps": k,
+            "protocol": plan.protocol.hash,
             "heldout": best + 1 if k == reports else None,
             "variety": {"distance": 1.0, "deviation": 0.5, "coverage": None},
             "verdicts": [],
@@ -184,6 +189,26 @@ class Proposals:
         asks = sorted(self.asks[1:])  # the first one makes caches of its own
         p99 = asks[len(asks) * 99 // 100]
         print(f"ask: median {median(asks):.4f} s, p99 {p99:.4f} s, longest {asks[-1]:.4f} s of CPU")
+
+
+class Collections:
+    """How long Python's collector of garbage holds up whoever comes by."""
+
+    def __init__(self) -> None:
+        self.longest = self._begun = 0.0
+
+    def __enter__(self) -> Collections:
+        gc.callbacks.append(self._heard)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        gc.callbacks.remove(self._heard)
+
+    def _heard(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun = time.thread_time()
+        else:
+            self.longest = max(self.longest, time.thread_time() - self._begun)
 
 
 class Meter:

@@ -5,31 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 import sweeper.catalog  # noqa: F401  (fills the registries)
 from sweeper.catalog import families as of
 from sweeper.catalog.aliases import ALIASES, SPELLINGS
+from sweeper.problem import Problem as Problem
+from sweeper.problem import Where as Where
+from sweeper.problem import show as show
 from sweeper.registry import Entry, Knobs, Law, LogUniform, Options, Registry, nearest, tags
-
-Where = tuple[str | int, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: where, which law it breaks, and what might have been meant."""
-
-    path: Where
-    law: str
-    hint: str | None = None
-
-    def __str__(self) -> str:
-        where = ".".join(map(str, self.path))
-        return f"{where}: {self.law}" if where else self.law
 
 
 class Misfit(ValueError):  # noqa: N818  (it says what is wrong; it is an error all the same)
@@ -49,6 +37,12 @@ class Pick:
 
     def make(self, *given: object) -> Any:
         return self.entry.make(*given, **{k: v for k, v in self.knobs if k in self.entry.own})
+
+    def made_of(self, offered: Mapping[str, object]) -> Any:
+        """Built now, from what it asks for of what is offered."""
+        given = [offered[name] for name in self.entry.asks]
+        made = self.make(*given)
+        return made if isinstance(self.entry.target, type) else made(*given)
 
     def __getitem__(self, knob: str) -> Any:
         return getattr(self.knobs, knob)
@@ -145,29 +139,6 @@ def unknown_key(key: object, known: list[str], path: Where) -> Problem:
     return Problem(path, law, ours if ours in known else nearest(str(key), known))
 
 
-def show(value: object) -> str:
-    """A value as one would write it in YAML, on one line, and quoted where it is text."""
-    shown = repr(value) if isinstance(value, str) else _flow(value)
-    return shown if len(shown) <= 100 else f"{shown[:99]}…"
-
-
-def _flow(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return re.sub(r"e([-+]?)0+", r"e\1", repr(value)).replace("e+", "e")
-        case str():
-            return value if re.fullmatch(r"[A-Za-z_][\w./-]*", value) else repr(value)
-        case Mapping():
-            return "{" + ", ".join(f"{key}: {_flow(child)}" for key, child in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(_flow, value)) + "]"
-    return str(value)
-
-
 class Data(BaseModel):
     """A part of a trial: unknown keys are errors, and nothing changes after it is made."""
 
@@ -175,17 +146,42 @@ class Data(BaseModel):
 
 
 class Side(Data):
-    """One player: how its activations are normalised, its weights constrained, and its gradients
-    turned into steps.
+    """One player: the layers that its networks are made of, how their weights are constrained, and
+    how gradients become steps.
 
-    ``freeze`` names parameters that are never trained, by patterns such as ``first.*`` with commas
-    between them; statistics of a normalization that matches stay as they are, too.
+    What is left out is as the architecture has it. ``freeze`` names parameters that are never
+    trained, by patterns such as ``first.*`` with commas between them; statistics of a normalization
+    that matches stay as they are, too.
     """
 
     normalization: Annotated[Pick, Slot(of.normalizations)]
     constraint: Annotated[Pick | None, Slot(of.constraints, "one or none")] = None
+    activation: Annotated[Pick | None, Slot(of.activations, "one or none")] = None
+    convolution: Annotated[Pick | None, Slot(of.convolutions, "one or none")] = None
+    blocks: Annotated[tuple[Pick, ...], Slot(of.blocks, "many")] = ()
+    initialization: Annotated[Pick | None, Slot(of.initializations, "one or none")] = None
+    conditioning: Annotated[tuple[Pick, ...], Slot(of.conditioning, "many")] = ()
     optimizer: Annotated[Pick, Slot(of.optimizers)]
     freeze: str = ""
+
+
+class GeneratorSide(Side):
+    """The generator, as a side has it; how it doubles the size of an image; and the side of the
+    kernel of its last convolution, ``output_conv``."""
+
+    upsampling: Annotated[Pick | None, Slot(of.upsampling, "one or none")] = None
+    output_conv: Annotated[Literal[1, 3, 7, 9] | None, Options((1, 3, 9))] = None
+
+
+class DiscriminatorSide(Side):
+    """The discriminator, as a side has it; how it halves the size of an image; and at how many
+    ``scales`` it looks, with a network for each, the next at half the size of the one before."""
+
+    downsampling: Annotated[Pick | None, Slot(of.downsampling, "one or none")] = None
+    scales: Annotated[int, Ge(1), Options((1, 2, 3))] = 1
+    pyramid: Annotated[Literal["average", "max", "bilinear"], Options(("average", "max"))] = (
+        "average"
+    )
 
 
 class Batching(Data):
@@ -237,6 +233,8 @@ class Start(Data):
     checkpoint: str | None = None
     match: Annotated[Literal["all", "some"], Options(("all", "some"))] = "all"
 
+    provides: ClassVar[tuple[Law, ...]] = (Law("random_start", when="checkpoint == None"),)
+
     @model_validator(mode="after")
     def _has_something_to_match(self) -> Start:
         if self.match == "some" and self.checkpoint is None:
@@ -246,18 +244,72 @@ class Start(Data):
         return self
 
 
+class Feeding(Data):
+    """How real examples reach the networks.
+
+    ``pixel_range`` is the range in which they see images, and G makes them: ``tanh``, [-1, 1];
+    ``unit``, [0, 1]; ``standardize``, mean 0 and variance 1 in every channel. ``sampler`` shuffles
+    all examples anew in every epoch, or is ``balanced``: each class is drawn equally often.
+    ``subset`` is the share of the examples that are trained on, and ``mirror`` shows half of the
+    images, at random, left to right. ``workers`` processes read what does not fit in memory.
+    """
+
+    pixel_range: Annotated[
+        Literal["tanh", "unit", "standardize"], Options(("tanh", "unit", "standardize"))
+    ] = "tanh"
+    sampler: Annotated[Literal["shuffled", "balanced"], Options(("shuffled", "balanced"))] = (
+        "shuffled"
+    )
+    subset: Annotated[float, Gt(0), Le(1), LogUniform(0.01, 1)] = 1.0
+    mirror: Annotated[bool, Options((False, True))] = False
+    workers: Annotated[int, Ge(0)] = 2
+
+    provides: ClassVar[tuple[Law, ...]] = (
+        Law("tanh_range", when="pixel_range == tanh"),
+        Law("unit_range", when="pixel_range == unit"),
+        Law("standard_range", when="pixel_range == standardize"),
+    )
+    needs: ClassVar[tuple[Law, ...]] = (
+        Law("images", "points have no levels", when="pixel_range == unit"),
+        Law("images", "points have no levels", when="pixel_range == standardize"),
+        Law("images", "points have no left and right", when="mirror"),
+    )
+
+
+Features = Literal["inception", "classifier", "random_conv", "raw"]
+
+
 class Evaluation(Data):
     """The protocol under which the score is measured; its hash stands beside every value.
 
-    ``features`` is a classifier trained on the data set's labels, or a convolutional network with
-    fixed random weights; ``samples`` is how many fakes are compared with the reference;
-    ``every_kimg`` how often, in thousands of images.
+    ``features`` are those of Inception, of a classifier trained on the data set's labels, of a
+    convolutional network with fixed random weights, or the examples themselves, raw; ``weights`` is
+    the file of Inception's, where it is not in torch's cache. ``samples`` is how many fakes are
+    compared with the reference, ``every_kimg`` how often, in thousands of images. At the end the
+    best generator is measured in full, on what was held out: ``full_samples`` fakes, and all
+    ``metrics``. What is held out is one half of the examples, by lot, which are trained on all the
+    same; with a ``held_out`` share, it is so many, which are never trained on.
     """
 
-    features: Literal["classifier", "random"] = "classifier"
+    features: Features = "classifier"
+    weights: str | None = None
     samples: Annotated[int, Ge(2)] = 1000
+    full_samples: Annotated[int, Ge(2)] | None = None
+    metrics: Annotated[tuple[Pick, ...], Slot(of.metrics, "many")] = ()
     every_kimg: Annotated[float, Ge(0.001)] = 1.0
+    held_out: Annotated[float | None, Gt(0), Lt(1)] = None
     seed: Annotated[int, Ge(0)] = 0
+
+    provides: ClassVar[tuple[Law, ...]] = (
+        Law("judged_by_classifier", when="features == classifier"),
+    )
+
+    @model_validator(mode="after")
+    def _has_use_of_weights(self) -> Evaluation:
+        if self.weights is not None and self.features != "inception":
+            law = f"weights are Inception's, but features is {self.features}"
+            raise Misfit([Problem(("weights",), law)])
+        return self
 
 
 def everything(registry: Registry[Any]) -> tuple[Pick, ...]:
@@ -271,13 +323,14 @@ class Trial(Data):
     data: Annotated[Pick, Slot(of.datasets)]
     architecture: Annotated[Pick, Slot(of.architectures)]
     prior: Annotated[Pick, Slot(of.priors)]
-    generator: Side
-    discriminator: Side
+    generator: GeneratorSide
+    discriminator: DiscriminatorSide
     loss: Annotated[Pick, Slot(of.losses)]
     regularizers: Annotated[tuple[Pick, ...], Slot(of.regularizers, "many")] = ()
     tricks: Annotated[tuple[Pick, ...], Slot(of.tricks, "many")] = ()
     schedule: Annotated[Pick, Slot(of.schedules)]
     batch: Batching = Batching()
+    feed: Feeding = Feeding()
     precision: Annotated[Literal["float32", "bfloat16"], Options(("float32", "bfloat16"))] = (
         "float32"
     )
@@ -351,6 +404,15 @@ class Ranks:
     provides: ClassVar[tuple[Law, ...]] = (Law("ranks", when="size > 1"),)
 
 
+SIDES = ("generator", "discriminator")
+
+
+def astray(path: Where, entry: Entry[Any]) -> bool:
+    """Whether a technique of one player stands on the other's side."""
+    side = entry.facts.get("on")
+    return path[0] in SIDES and side in SIDES and side != path[0]
+
+
 @dataclass(frozen=True)
 class Voice:
     """A part of a trial that has laws: where it stands, what it is called, and its knobs."""
@@ -362,17 +424,18 @@ class Voice:
 
     @property
     def scope(self) -> str:
-        return str(self.path[0]) if self.path[0] in ("generator", "discriminator") else ""
+        return str(self.path[0]) if self.path[0] in SIDES else ""
 
     def says(self, kind: str) -> list[Law]:
-        """Its laws of a kind that hold with the knobs it has."""
-        return [law for law in getattr(self.laws, kind, ()) if law.holds(self.knobs)]
+        """Its laws of a kind that hold where it stands, with the knobs it has."""
+        mine = [law for law in getattr(self.laws, kind, ()) if law.on in ("", self.scope)]
+        return [law for law in mine if law.holds(self.knobs)]
 
 
 def _voices(trial: Trial) -> Iterator[Voice]:
     for path, pick in trial.picks():
         yield Voice(path, pick.entry.name, pick.entry, pick.knobs)
-    for name in ("batch", "init_from"):
+    for name in ("batch", "feed", "init_from", "evaluation"):
         part = getattr(trial, name)
         yield Voice((name,), name, part, part)
     yield Voice(("precision",), f"precision {trial.precision}", trial, trial)
@@ -421,6 +484,9 @@ def over(trial: Trial, ranks: int) -> None:
 
 def _misfits(trial: Trial, ranks: int = 1) -> Iterator[Problem]:
     """Needs that nothing meets, and conflicts."""
+    for path, pick in trial.picks():
+        if astray(path, pick.entry):
+            yield Problem(path, f"{pick.entry.name} is a technique of the {pick.entry.facts['on']}")
     hall = Hall(trial, ranks)
     for voice in hall.voices:
         for law in hall.standing(voice, "needs"):
@@ -506,8 +572,10 @@ def problem_of(detail: ErrorDetails, path: Where, name: str) -> Problem:
 
 
 def _at(model: type[BaseModel], path: Where) -> type[BaseModel]:
+    """The part that a path leads to, be it optional or an item of a list."""
     for key in path:
-        annotation = model.model_fields[str(key)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
+        if isinstance(key, str):
+            annotation = model.model_fields[key].annotation
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+            model = next((kind for kind in kinds if issubclass(kind, BaseModel)), model)
     return model

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import cached_property, reduce
-from typing import Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -30,32 +31,69 @@ Move = frozenset[Player]
 """Players whose gradients are all taken before any of them steps."""
 
 
-class Context(NamedTuple):
-    """What a layer may be told beside the activations it normalises."""
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a network and its layers are told of N examples beside their input.
+
+    Each example's class (N,); a vector of its style (N, K); its mask (N, M, H, W), 1 inside and 0
+    outside; which of several distributions it is from (N,), for D 0 if real and 1 if fake; the
+    image it is to be made from, and one whose style is to be taken, (N, C, H, W) each. ``trail`` is
+    what the layers of one pass leave for those after them.
+    """
 
     label: Tensor | None = None
     style: Tensor | None = None
     mask: Tensor | None = None
     domain: Tensor | None = None
+    source: Tensor | None = None
+    reference: Tensor | None = None
+    trail: dict[str, Any] = field(default_factory=dict)
+
+    def styled(self, style: Tensor | None) -> Context:
+        """The same with another style vector, for a pass that begins."""
+        return replace(self, style=style, trail={})
+
+    def rows(self, which: slice) -> Context:
+        """What is known of some of the examples."""
+        held = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "trail"}
+        cut: Any = {name: None if x is None else x[which] for name, x in held.items()}
+        return Context(**cut)
+
+
+class Known(NamedTuple):
+    """What the networks of a trial can be told: how many classes there are, the channels of sources
+    and of references, the planes of masks, and the length of style vectors; 0 for none. ``paired``
+    is 1 if each example is what should be made of its own source, mask or reference."""
+
+    classes: int = 0
+    source: int = 0
+    reference: int = 0
+    mask: int = 0
+    style: int = 0
+    paired: int = 0
+
+
+UNTOLD = Known()
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Some examples, and what is known of each: images (N, C, H, W) or points (N, K), and whatever
-    a data set adds."""
+    a data set adds. ``domain`` is 0 for real ones and 1 for fakes, where a layer of D asks."""
 
     image: Tensor
     label: Tensor | None = None
     source: Tensor | None = None
     mask: Tensor | None = None
-    target: Tensor | None = None
+    style: Tensor | None = None
+    domain: Tensor | None = None
 
     def __len__(self) -> int:
         return self.image.shape[0]
 
     def showing(self, image: Tensor) -> Batch:
         """The same examples with other images."""
-        return Batch(image, self.label, self.source, self.mask, self.target)
+        return Batch(image, self.label, self.source, self.mask, self.style, self.domain)
 
     def parts(self, n: int) -> list[Batch]:
         """The examples in ``n`` equal parts, in order."""
@@ -70,18 +108,19 @@ class Batch:
         return Batch(**{k: torch.cat([v, theirs[k]]) for k, v in self._held() if k in theirs})
 
     def _held(self) -> list[tuple[str, Tensor]]:
-        names = ("image", "label", "source", "mask", "target")
+        names = ("image", "label", "source", "mask", "style", "domain")
         return [(name, v) for name in names if (v := getattr(self, name)) is not None]
 
     @property
     def context(self) -> Context:
-        """What a generator is told of these examples."""
-        return Context(label=self.label, mask=self.mask)
+        """What a network is told of these examples."""
+        return Context(self.label, None, self.mask, self.domain, self.source, self.style)
 
 
 class Output(NamedTuple):
-    """What a discriminator says of a batch: a score per example (N,), the activations of its hidden
-    layers, first to last, and, if it has them, a logit per class (N, K)."""
+    """What a discriminator says of a batch: a score per example (N,), or one per patch of each or
+    per scale (N, P); the activations of its hidden layers, first to last; and, if it has them, a
+    logit per class (N, K)."""
 
     scores: Tensor
     features: tuple[Tensor, ...] = ()
@@ -153,6 +192,14 @@ class Coupled(nn.Module):
     @property
     def company(self) -> Ranks:
         return self.ranks if self.training else ALONE
+
+
+class Paced(nn.Module):
+    """A part of a network that changes as training goes on, by its buffers."""
+
+    def pace(self, progress: Progress) -> None:
+        """Take on what is due, before each round."""
+        raise NotImplementedError
 
 
 class Streams:
@@ -251,12 +298,12 @@ class Scores:
 
     @property
     def real(self) -> Tensor:
-        """Scores of the real examples, (N,)."""
+        """Scores of the real examples, (N,), or of their patches, (N, P)."""
         return self.real_output.scores
 
     @cached_property
     def fake(self) -> Tensor:
-        """Scores of the fakes that this player learns from, (N,)."""
+        """Scores of the fakes that this player learns from, (N,), or of their patches, (N, P)."""
         return self.select(self.fake_output.scores)
 
     def learnt_from(self, select: Callable[[Tensor], Tensor]) -> Scores:
@@ -282,7 +329,7 @@ class Scores:
 class Turn:
     """All that one player sees while making one move. ``scores`` are of the examples as they were
     paired up for the loss; ``real`` and ``fake`` are what they are called. ``pair`` is the name of
-    the two networks."""
+    the two networks, and ``others`` are all pairs, itself included."""
 
     player: Player
     real: Batch
@@ -293,6 +340,7 @@ class Turn:
     networks: Pair
     progress: Progress
     pair: str = "main"
+    others: Networks = field(default_factory=dict)
 
 
 class Loss:
@@ -319,16 +367,58 @@ class Loss:
         return None
 
 
-class Architecture(Protocol):
-    """Builds the two networks for examples of a shape, from layers that the trial chose."""
+class Architecture:
+    """Builds networks for examples of a shape, from layers that the trial chose: one pair of them,
+    or several that train side by side."""
 
     def generator(self, shape: Sequence[int], latent_size: int, layers: Layers) -> nn.Module:
         """A network from latents (N, latent_size) and a Context to images (N, *shape)."""
-        ...
+        raise NotImplementedError
 
     def discriminator(self, shape: Sequence[int], layers: Layers) -> nn.Module:
         """A network from a batch of images (N, *shape) to an Output."""
-        ...
+        raise NotImplementedError
+
+    def parts(self, shape: Sequence[int], known: Known) -> Mapping[str, Part]:
+        """The pairs by name, in the order in which their fakes are made."""
+        return {"main": Part(self, tuple(shape), known)}
+
+    def fits(self, shape: Sequence[int], horizon_kimg: float) -> None:
+        """See whether so many thousands of real images are enough to train on; raises ValueError if
+        they are not."""
+
+    def playing(self, progress: Progress) -> Collection[str] | None:
+        """The pairs that train now; None for all."""
+        return None
+
+    def view(
+        self, pair: str, real: Batch, made: Callable[[str], Tensor], progress: Progress
+    ) -> Batch:
+        """What a pair is shown of real examples, and given to make fakes of. ``made`` are the fakes
+        of a pair before it, through which its gradient flows back unless they are detached."""
+        return real
+
+    def whole(self, generators: Mapping[str, nn.Module]) -> nn.Module:
+        """The generator that is judged, made of those of all pairs."""
+        return generators["main"]
+
+
+class Part(NamedTuple):
+    """One pair of an architecture: what builds it, the shape of the images it makes, and what it
+    can be told. One that is not ``judged`` has no adversarial loss, and a Silent discriminator."""
+
+    architecture: Architecture
+    shape: tuple[int, ...]
+    known: Known
+    judged: bool = True
+
+
+class Silent(nn.Module):
+    """A discriminator that says nothing: every score (N,), and its one hidden activation, is 0."""
+
+    def forward(self, batch: Batch) -> Output:
+        said = batch.image.new_zeros(len(batch))
+        return Output(said, (said[:, None],))
 
 
 class Summary(nn.Module):
@@ -342,31 +432,94 @@ class Summary(nn.Module):
         return h
 
 
-class Layers:
-    """The layers a player's network is made of: plain ones, until overridden.
+Initial = Callable[[nn.Module], object]
+"""Draws the weights of a layer."""
 
-    ``classes`` is how many classes D tells apart beside real and fake, and G is told of; 0 for
-    none.
+
+def as_made(layer: nn.Module) -> None:
+    """The weights that torch draws."""
+
+
+class Layers:
+    """The layers that a player's networks are made of: plain ones, until overridden.
+
+    ``known`` is what they can be told, and ``classes`` how many classes D names beside its score, 0
+    for none. Every layer with weights is to pass through ``weighted``, and every layer that is told
+    things is called with its input and a Context.
     """
 
+    known: Known = UNTOLD
     classes: int = 0
+    initial: Initial = staticmethod(as_made)
+
+    def starting(self, initial: Initial) -> Layers:
+        """The same, with weights that are drawn so unless the trial says otherwise."""
+        other = copy(self)
+        other.initial = initial
+        return other
+
+    def telling(self, known: Known) -> Layers:
+        """The same, of networks that are told something else."""
+        other = copy(self)
+        other.known = known
+        return other
+
+    def plain(self) -> Layers:
+        """The same, with ordinary convolutions whatever the trial says."""
+        return self
+
+    def weighted(self, layer: nn.Module, adapt: Initial = as_made) -> nn.Module:
+        """A layer with weights, initialised and constrained as the trial says; in between, its
+        weights may be adapted."""
+        with torch.no_grad():
+            self.initial(layer)
+            adapt(layer)
+        return layer
 
     def norm(self, channels: int) -> nn.Module:
         """A normalization of (N, channels, ...), called with the activations and a Context."""
         raise NotImplementedError
 
-    def constrain(self, layer: nn.Module) -> nn.Module:
-        """A layer with weights, constrained as the trial says."""
-        return layer
+    def activation(self, channels: int, own: Callable[[], nn.Module]) -> nn.Module:
+        """A nonlinearity of (N, channels, ...): the architecture's own, unless the trial says
+        otherwise."""
+        return own()
 
-    def hidden(self, channels: int, depth: int) -> nn.Module:
-        """What follows the activation of the ``depth``-th hidden layer, from 0: (N, channels, ...)
-        to the same."""
+    def conv(self, inputs: int, outputs: int, kernel: int = 3, *, bias: bool = True) -> nn.Module:
+        """A convolution that keeps the size of (N, inputs, H, W), called with it and a Context."""
+        raise NotImplementedError
+
+    def up(self, inputs: int, outputs: int, own: Resampling, *, bias: bool = False) -> nn.Module:
+        """A layer that doubles the size of (N, inputs, H, W), called with it and a Context: the
+        architecture's own, unless the trial says otherwise."""
+        return own(inputs, outputs, self, bias)
+
+    def down(self, inputs: int, outputs: int, own: Resampling, *, bias: bool = False) -> nn.Module:
+        """A layer that halves the size of (N, inputs, H, W), called with it and a Context: the
+        architecture's own, unless the trial says otherwise."""
+        return own(inputs, outputs, self, bias)
+
+    def output(self, shape: Sequence[int]) -> nn.Module:
+        """What turns G's last numbers into examples (N, *shape) in the range of real ones."""
+        return nn.Tanh() if len(shape) == 3 else nn.Identity()
+
+    def output_kernel(self, own: int) -> int:
+        """The side of the kernel of G's last convolution, which keeps the size of its input."""
+        return own
+
+    def hidden(self, channels: int, depth: int, size: int = 1) -> nn.Module:
+        """What follows the activation of the ``depth``-th hidden layer, from 0: (N, channels, size,
+        size), or (N, channels) where the size is 1, to the same."""
         return nn.Identity()
 
     def summary(self, shape: Sequence[int]) -> Summary:
         """What D looks at before its head, given its last hidden activations (N, *shape)."""
         return Summary(shape[0])
+
+
+Resampling = Callable[[int, int, Layers, bool], nn.Module]
+"""Builds a layer that doubles or halves the size: from the channels of its input and its output,
+the layers that it is to be made of, and whether it is to have a bias."""
 
 
 class Schedule(nn.Module):
@@ -375,8 +528,10 @@ class Schedule(nn.Module):
     ``fresh_latents``: every move draws its own latents, where otherwise the k-th moves of D and G
     in a round share theirs. ``shared_forward``: players that move together learn from one pass of
     the fakes through D. ``generator_scale``: how much G's loss counts, where D's counts one.
+    ``even``: all rounds have the same moves.
     """
 
+    even: bool = True
     fresh_latents: bool = False
     shared_forward: bool = False
     generator_scale: float = 1.0
@@ -445,8 +600,8 @@ class Trick(nn.Module):
         """What the generator is given."""
         return z
 
-    def fakes(self, batch: Batch, progress: Progress) -> Batch:
-        """Which fakes the discriminator is trained on."""
+    def fakes(self, batch: Batch, progress: Progress, pair: str = "main") -> Batch:
+        """Which fakes the discriminator of a pair is trained on."""
         return batch
 
     def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:
@@ -537,9 +692,9 @@ class Tricks(Trick):
     def latents(self, z: Tensor, progress: Progress) -> Tensor:
         return reduce(lambda z, trick: trick.latents(z, progress), self._changing["latents"], z)
 
-    def fakes(self, batch: Batch, progress: Progress) -> Batch:
+    def fakes(self, batch: Batch, progress: Progress, pair: str = "main") -> Batch:
         return reduce(
-            lambda batch, trick: trick.fakes(batch, progress), self._changing["fakes"], batch
+            lambda batch, trick: trick.fakes(batch, progress, pair), self._changing["fakes"], batch
         )
 
     def pair(self, real: Batch, fake: Batch, progress: Progress) -> tuple[Batch, Batch]:

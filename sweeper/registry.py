@@ -89,8 +89,8 @@ class Law:
 
     ``why`` is the reason a user is told. ``when`` restricts the law to some settings of the
     technique's own knobs: a knob that must be on, or its comparison with a value, as in
-    ``beta1 > 0``; ``unless`` to trials in which nobody provides another tag, ``beside`` to those
-    in which somebody does.
+    ``beta1 > 0``; ``on`` to one player's side, of those on which it may stand; ``unless`` to trials
+    in which nobody provides another tag, ``beside`` to those in which somebody does.
     """
 
     tag: str
@@ -98,6 +98,7 @@ class Law:
     when: str = ""
     unless: str = ""
     beside: str = ""
+    on: str = ""
 
     def holds(self, knobs: object) -> bool:
         """Whether it applies to a technique with these knobs. Raises ValueError for a ``when`` that
@@ -148,6 +149,13 @@ class Entry(Generic[T]):
     def own(self) -> frozenset[str]:
         """The knobs of the technique itself, beside those that its whole family shares."""
         return frozenset(_keyword_only(self.target))
+
+    @property
+    def asks(self) -> tuple[str, ...]:
+        """What it is handed over, by name: the parameters left of its knobs."""
+        given = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(self.target).parameters
+        return tuple(name for name, p in parameters.items() if p.kind in given)
 
     @property
     def shipped(self) -> bool:

@@ -81,9 +81,11 @@ class Measurement:
     """Where a trial stands: at so many real images, the score, the best so far, and what it took.
 
     ``losses`` are means since the measurement before, by player and term. ``seconds`` count
-    training and evaluation from the start, over all attempts. ``heldout`` is measured once, at the
-    end, on the best checkpoint. ``windows`` are those that ended since the measurement before, and
-    ``verdicts`` what the diagnostics conclude from all measurements up to this one.
+    training and evaluation from the start, over all attempts. ``heldout`` and the other ``metrics``
+    are measured once, at the end, on the best checkpoint. ``protocol`` is the hash of how the score
+    came about, ``full_protocol`` of how they did. ``windows`` are those that ended since the
+    measurement before, and ``verdicts`` what the diagnostics conclude from all measurements up to
+    this one.
     """
 
     images: int
@@ -100,6 +102,9 @@ class Measurement:
     layers: dict[str, Layer] = field(default_factory=dict)
     variety: Variety | None = None
     verdicts: tuple[Verdict, ...] = ()
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    protocol: str = ""
+    full_protocol: str | None = None
 
     def plain(self) -> dict[str, Any]:
         """The measurement as JSON-compatible data."""

@@ -10,7 +10,8 @@ class Alias:
     """A technique by the name it is known by, and where in a trial it is set.
 
     ``paths`` lead through a trial; ``*`` is any technique that stands there. Those that begin with
-    ``measurement`` are in every measurement, and set nowhere.
+    ``measurement`` are in every measurement, and set nowhere; those that begin with ``sweeper`` are
+    commands, and those that begin with ``base`` what a space can extend.
     """
 
     name: str
@@ -18,8 +19,27 @@ class Alias:
     paper: str
     summary: str
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The paths to what is set in a trial."""
+        return tuple(
+            p for p in self.paths if not p.startswith(("measurement.", "sweeper ", "base/"))
+        )
+
 
 _ALL = (
+    Alias(
+        "biggan",
+        ("base/biggan.yaml",),
+        "brock2019",
+        "A residual GAN of large batches, with attention, orthogonal weights, and shared classes.",
+    ),
+    Alias(
+        "sagan",
+        ("base/sagan.yaml",),
+        "zhang2019b",
+        "A residual GAN with attention, spectral norm on both sides, and two time scales.",
+    ),
     Alias(
         "n_critic",
         ("schedule.alternating_update.d_steps", "schedule.alternating_update.g_steps"),
@@ -93,6 +113,78 @@ _ALL = (
         "A regularizer is taken in every so-manieth move, at so many times its weight.",
     ),
     Alias(
+        "conditional_gan",
+        ("generator.conditioning", "discriminator.conditioning", "generator.normalization"),
+        "mirza2014",
+        "Both networks are told the class: beside their inputs, in their layers, or in the score.",
+    ),
+    Alias(
+        "pixel_range",
+        ("feed.pixel_range",),
+        "",
+        "The range in which networks see images: [-1, 1], [0, 1], or mean 0 and variance 1.",
+    ),
+    Alias(
+        "tanh_output",
+        ("feed.pixel_range",),
+        "radford2016",
+        "G ends in tanh where images are seen in [-1, 1].",
+    ),
+    Alias(
+        "sigmoid_output",
+        ("feed.pixel_range",),
+        "goodfellow2014",
+        "G ends in a sigmoid where images are seen in [0, 1].",
+    ),
+    Alias(
+        "output_conv",
+        ("generator.output_conv",),
+        "",
+        "The last convolution of G has a kernel of 1, 3, 7 or 9 px, and keeps the size.",
+    ),
+    Alias(
+        "weight_init",
+        ("generator.initialization", "discriminator.initialization"),
+        "glorot2010",
+        "How weights are drawn, where it is not as the architecture has it.",
+    ),
+    Alias(
+        "kaiming_normal",
+        ("generator.initialization.he_normal.gain", "discriminator.initialization.he_normal.gain"),
+        "he2015",
+        "Weights from N(0, 2 / n_in).",
+    ),
+    Alias(
+        "multi_scale_discriminator",
+        ("discriminator.scales", "discriminator.pyramid"),
+        "wang2018",
+        "A discriminator of the same structure at every one of several sizes.",
+    ),
+    Alias(
+        "sampler",
+        ("feed.sampler", "feed.subset"),
+        "",
+        "Examples are drawn as they are shuffled, each class equally often, or from a subset.",
+    ),
+    Alias(
+        "kornia_augmentation",
+        ("tricks.classic_augmentation.mirror", "tricks.classic_augmentation.strength"),
+        "",
+        "Images, real or both, are mirrored, moved and recoloured at random, as tensors.",
+    ),
+    Alias(
+        "data_loader",
+        ("feed.workers",),
+        "",
+        "What does not fit in memory is read ahead by so many processes.",
+    ),
+    Alias(
+        "worker_seeding",
+        ("feed.workers",),
+        "",
+        "Processes that read data have seeds of their own, derived from the trial's.",
+    ),
+    Alias(
         "autocast",
         ("precision",),
         "",
@@ -109,6 +201,36 @@ _ALL = (
         ("measurement.losses", "measurement.windows"),
         "",
         "Every term of both losses, by itself: its mean since the measurement before.",
+    ),
+    Alias(
+        "latent_pixel_norm",
+        ("prior.spherical_latent.radius",),
+        "karras2018",
+        "Latents over their root mean square: those of spherical_latent at radius sqrt_d.",
+    ),
+    Alias(
+        "parameter_count",
+        ("sweeper describe",),
+        "",
+        "How many parameters each network of a trial has, and how many of them are trained.",
+    ),
+    Alias(
+        "layer_summary",
+        ("sweeper describe",),
+        "",
+        "Every layer of a trial's networks, its output's shape, parameters and memory.",
+    ),
+    Alias(
+        "attention_map_visualization",
+        ("sweeper inspect",),
+        "zhang2019b",
+        "What the self-attention of a trained network looks at from chosen points.",
+    ),
+    Alias(
+        "grad_cam",
+        ("sweeper inspect",),
+        "selvaraju2017",
+        "Where in real examples and fakes a trained D finds what raises its score.",
     ),
     Alias(
         "progress_axes",

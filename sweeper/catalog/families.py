@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 from pydantic import Field
 from torch import Tensor, nn, optim
 
+from sweeper.catalog.conditioning.conditioning import Conditioning
+from sweeper.catalog.metrics.compared import Compared
 from sweeper.game import Architecture, Loss, Prior, Regularizer, Schedule, Trick, Turn
 from sweeper.registry import Knobs, Options, Registry, Uniform
 from sweeper.stream import Stream, Verdict
@@ -43,11 +45,18 @@ class Opening(Knobs):
     pretraining: Annotated[int, Ge(0), Options((0, 100, 500, 2000))] = 0
 
 
+activations: Registry[nn.Module] = Registry("activations")
 architectures: Registry[Architecture] = Registry("architectures")
+blocks: Registry[nn.Module | None] = Registry("blocks")
+conditioning: Registry[Conditioning] = Registry("conditioning")
 constraints: Registry[Callable[[nn.Module], Any]] = Registry("constraints")
+convolutions: Registry[nn.Module] = Registry("convolutions")
 datasets: Registry[Any] = Registry("datasets")
 diagnostics: Registry[Callable[[Stream], Verdict | None]] = Registry("diagnostics")
+downsampling: Registry[nn.Module] = Registry("downsampling")
+initializations: Registry[Callable[[nn.Module], None]] = Registry("initializations")
 losses: Registry[Loss] = Registry("losses")
+metrics: Registry[Callable[[Compared], Mapping[str, float]]] = Registry("metrics")
 normalizations: Registry[nn.Module] = Registry("normalizations")
 optimizers: Registry[optim.Optimizer] = Registry("optimizers", shared=Rates)
 priors: Registry[Prior] = Registry("priors")
@@ -56,4 +65,5 @@ regularizers: Registry[Callable[[Turn], Tensor] | Regularizer] = Registry(
 )
 schedules: Registry[Schedule] = Registry("schedules", shared=Opening)
 tricks: Registry[Trick] = Registry("tricks")
+upsampling: Registry[nn.Module] = Registry("upsampling")
 walks: Registry[Callable[[Tensor, Tensor, Tensor], Tensor]] = Registry("walks")

@@ -1,6 +1,7 @@
 """Losses: what each player pays, given D's scores. All act on raw scores; a sigmoid, where there is
-one, is part of the loss. Every mean runs over the examples, or over packs where D is shown packs.
-In the formulas, r are the scores of real examples, f those of fakes, and σ is the sigmoid."""
+one, is part of the loss. Every mean runs over the examples, over packs where D is shown packs, and
+over all patches of each where it scores patches. In the formulas, r are the scores of real
+examples, f those of fakes, and σ is the sigmoid."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from torch.nn.functional import relu, softplus
@@ -90,13 +91,22 @@ class LeastSquares(Loss):
 class Wasserstein(Loss):
     """The difference of mean scores, which is the earth mover's distance once D is 1-Lipschitz.
 
-    L_D = E f - E r, L_G = -E f; -L_D estimates the distance, up to D's Lipschitz constant.
+    L_D = E f - E r, L_G = -E f; -L_D estimates the distance, up to D's Lipschitz constant. A
+    ``drift`` δ adds δ E r² to L_D, so that scores stay near 0 (Karras et al. 2018, with 0.001).
     """
 
     critic = True
 
+    def __init__(
+        self, *, drift: Annotated[float, Ge(0), Options((0.0, 1e-4, 1e-3, 1e-2))] = 0.0
+    ) -> None:
+        self.drift = drift
+
     def discriminator(self, scores: Scores) -> Tensor:
-        return scores.fake.mean() - scores.real.mean()
+        difference = scores.fake.mean() - scores.real.mean()
+        if self.drift == 0:
+            return difference
+        return difference + self.drift * scores.real.square().mean()
 
     def generator(self, scores: Scores) -> Tensor:
         return -scores.fake.mean()
@@ -149,9 +159,10 @@ class OfDifferences(Loss):
 class Relativistic(OfDifferences):
     """D scores each real example above the fake it is paired with; G the other way round.
 
-    L_D = E g(r - f), L_G = E g(f - r) over the pairs, which are the rows of the two batches; g(t)
-    is -log σ(t) (standard), (t - 1)² (least_squares) or max(0, 1 - t) (hinge). Without any g, a
-    Wasserstein base, it would be ``wasserstein``, a difference of means already: there is none.
+    L_D = E g(r - f), L_G = E g(f - r) over the pairs, which are the rows of the two batches and,
+    where D scores patches, the places in them; g(t) is -log σ(t) (standard), (t - 1)²
+    (least_squares) or max(0, 1 - t) (hinge). Without any g, a Wasserstein base, it would be
+    ``wasserstein``, a difference of means already: there is none.
     """
 
     def __init__(self, *, base: Base = "standard") -> None:

@@ -49,6 +49,7 @@ class AlternatingUpdate(Schedule):
         super().__init__()
         self.d_steps, self.g_steps, self.first = d_steps, g_steps, first
         self.fresh_latents, self.warmup = fresh_latents, warmup
+        self.even = not warmup
 
     def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
         warm = self.warmup and self.warm(progress.moves[Player.G])
@@ -139,6 +140,7 @@ class LossStatisticsBalancing(Schedule):
     """
 
     average: Tensor
+    even = False
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class LossStatisticsBalancing(Schedule):
         self.register_buffer("average", torch.full((2,), torch.nan))
 
     def moves(self, progress: Progress, losses: Mapping[str, Tensor]) -> Sequence[Move]:
-        if losses:
+        if all(f"{player}.adversarial" in losses for player in Player):
             last = torch.stack([losses[f"{player}.adversarial"] for player in Player]).cpu()
             known = self.average.isfinite()
             self.average.copy_(torch.where(known, torch.lerp(last, self.average, MEMORY), last))

@@ -6,11 +6,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 import sqlite3
 import threading
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,12 @@ from sweeper.ledger.redact import hidden
 
 Kind = Literal["started", "measured", "ended", "lost"]
 State = Literal["pending", "running", "completed", "stopped", "diverged", "diagnosed", "failed"]
+Role = Literal["baseline", "balanced", "search", "repeat", "confirm", "ablation"]
+"""Why a trial is run: it is a baseline; a row of the balanced design; a proposal of the search; the
+same as one before it on another seed, as the search asks for or to confirm it; or one with a choice
+taken back."""
+WHOLE: frozenset[Role] = frozenset({"baseline", "confirm", "ablation"})
+"""Trials that are never stopped early."""
 BROKEN: tuple[State, ...] = ("diverged", "diagnosed", "failed")
 """How trials end that count for nothing, whatever they scored."""
 ENDED: frozenset[State] = frozenset({"completed", "stopped", *BROKEN})
@@ -32,7 +40,9 @@ CREATE TABLE IF NOT EXISTS trials (
     params TEXT NOT NULL,
     config TEXT NOT NULL,
     at REAL NOT NULL,
-    warnings TEXT NOT NULL DEFAULT '[]'
+    warnings TEXT NOT NULL DEFAULT '[]',
+    role TEXT,
+    of INTEGER REFERENCES trials(number)
 );
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,8 +60,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS ended_once ON events(trial) WHERE kind = 'ende
 CREATE INDEX IF NOT EXISTS of_trial ON events(trial, seq);
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
-LATER = "ALTER TABLE trials ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]'"
-"""What ledgers lack that were begun before trials had warnings."""
+LATER = {
+    "warnings": "TEXT NOT NULL DEFAULT '[]'",
+    "role": "TEXT",
+    "of": "INTEGER REFERENCES trials(number)",
+}
+"""Columns that ledgers lack which were begun before trials had these."""
 
 
 class LedgerError(RuntimeError):
@@ -65,7 +79,7 @@ PAGE = 1000
 """Events read at a time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a trial.
 
@@ -105,6 +119,30 @@ class Point(NamedTuple):
     best: float | None
 
 
+class Curve:
+    """The measurements of a trial in short, in their order. They stay in memory of every trial, so
+    they are bare numbers there, and points when they are asked for."""
+
+    def __init__(self) -> None:
+        self._numbers = array("d")
+
+    def __len__(self) -> int:
+        return len(self._numbers) // len(Point._fields)
+
+    def __iter__(self) -> Iterator[Point]:
+        numbers = iter(self._numbers)
+        for step, value, best in zip(numbers, numbers, numbers, strict=True):
+            yield Point(int(step), _known(value), _known(best))
+
+    def append(self, point: Point) -> None:
+        # All at once, since another thread may be reading.
+        self._numbers.extend(array("d", [math.nan if x is None else x for x in point]))
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
 class Record:
     """One trial as the ledger knows it: what it is, and what became of it.
 
@@ -122,9 +160,19 @@ class Record:
         at: float,
         events: Iterable[Event] = (),
         warnings: Sequence[str] = (),
+        role: Role | None = None,
+        of: int | None = None,
+        *,
+        whole: bool = False,
     ) -> None:
         self.number, self.baseline, self.params, self.at = number, baseline, params, at
         self.warnings = list(warnings)
+        self.role: Role = role or ("search" if baseline is None else "baseline")
+        self.of = of
+        """The trial of which this is another run, or which it takes a choice back from."""
+        self.whole = whole or self.role in WHOLE
+        """Whether the trial is trained to the end whatever its score, and nobody is judged against
+        it: a baseline, another run of one, and all that comes after the search."""
         self.state: State = "pending"
         self.last: Event | None = None
         """The newest event."""
@@ -139,13 +187,17 @@ class Record:
         """Real images shown to D when the best value was measured."""
         self.heldout: float | None = None
         """The value of the best checkpoint on held-out latents and references, once it is known."""
+        self.metrics: dict[str, float | None] = {}
+        """What else was measured of it then, by name."""
+        self.full_protocol: str | None = None
+        """The hash of the protocol that both came about by."""
         self.seconds = 0.0
         """What the trial took so far, in seconds of its worker."""
         self.rate: float | None = None
         """Images per second at the last measurement."""
         self.warned = False
         """Whether a diagnostic warns at the last measurement."""
-        self.curve: list[Point] = []
+        self.curve = Curve()
         self._config: dict[str, Any] | None = config
         self._events: list[Event] | None = []
         self._file: Ledger | None = None
@@ -192,7 +244,8 @@ class Record:
         if value is not None and (self.score is None or value < self.score):
             self.score, self.best_step = value, event.step
         if data.get("heldout") is not None:
-            self.heldout = data["heldout"]
+            self.heldout, self.full_protocol = data["heldout"], data.get("full_protocol")
+            self.metrics = data.get("metrics", {})
         self.seconds = max(self.seconds, data.get("seconds", 0.0))
         self.rate = data.get("images_per_second")
         self.warned = any(v["level"] == "warn" for v in event.verdicts)
@@ -231,6 +284,11 @@ class Record:
     @property
     def reason(self) -> str | None:
         return self.last.data.get("reason") if self.last is not None and self.ended else None
+
+    @property
+    def converged(self) -> bool:
+        """Whether a trial was stopped since its score fell no more."""
+        return self.ended and self.last is not None and bool(self.last.data.get("converged"))
 
     @property
     def cause(self) -> str | None:
@@ -276,9 +334,10 @@ class Ledger:
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(SCHEMA)
-                if "warnings" not in self._columns():
-                    self._db.execute(LATER)
-            self._read()
+                for name in LATER.keys() - self._columns():
+                    self._db.execute(f"ALTER TABLE trials ADD COLUMN {name} {LATER[name]}")
+            with self._snapshot():
+                self._read()
         except (sqlite3.DatabaseError, ValueError, TypeError) as error:
             self.close()
             raise LedgerError(
@@ -351,6 +410,24 @@ class Ledger:
             seq = rows[-1][0]
             yield from map(_event, rows)
 
+    def news(self) -> list[Event]:
+        """Of a ledger that is only read, what a driver has committed since: takes in the trials and
+        the events that are new, and returns these in their order."""
+        with self._guard, self._snapshot():
+            for record in self._trials(len(self._records)):
+                self._records[record.number] = record
+                self._unended.add(record.number)
+            since = self.newest.seq if self.newest is not None else 0
+            query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq"
+            events = [_event(row) for row in self._db.execute(query, (since,))]
+            for event in events:
+                record = self._records[event.trial]
+                record.add(event)
+                if record.ended:
+                    self._close(record)
+                self.newest = event
+            return events
+
     def events_of(self, number: int) -> list[Event]:
         """The events of a trial, as the file has them."""
         query = f"SELECT {COLUMNS} FROM events WHERE trial = ? ORDER BY seq"
@@ -371,10 +448,13 @@ class Ledger:
         config: Mapping[str, Any],
         baseline: str | None = None,
         warnings: Sequence[str] = (),
+        role: Role | None = None,
+        of: int | None = None,
     ) -> Record:
         """Commit to running a trial: from here on it is never proposed again, and never lost.
 
-        ``warnings`` say what in its composition has been found to go badly together.
+        ``warnings`` say what in its composition has been found to go badly together; ``role`` why
+        it is run, and ``of`` which trial it is run for.
         """
         with self._guard:
             record = Record(
@@ -384,10 +464,13 @@ class Ledger:
                 dict(config),
                 time.time(),
                 warnings=list(warnings),
+                role=role,
+                of=of,
+                whole=self._again(role, of),
             )
             self._db.execute(
-                "INSERT INTO trials(number, baseline, params, config, at, warnings) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT INTO trials(number, baseline, params, config, at, warnings, role, of) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     record.number,
                     baseline,
@@ -395,6 +478,8 @@ class Ledger:
                     json.dumps(record.config),
                     record.at,
                     json.dumps(record.warnings),
+                    record.role,
+                    of,
                 ),
             )
             self._records[record.number] = record
@@ -505,24 +590,47 @@ class Ledger:
     def _columns(self) -> set[str]:
         return {row[1] for row in self._db.execute("PRAGMA table_info(trials)")}
 
-    def _read(self) -> None:
-        """Read all trials, with no more of them in memory at a time than needs to be."""
-        warned = "warnings" if "warnings" in self._columns() else "'[]'"
-        rows = self._db.execute(
-            f"SELECT number, baseline, params, config, at, {warned} FROM trials ORDER BY number"
-        )
-        for number, baseline, params, config, at, warnings in rows:
-            record = Record(
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """What is read in here is of one moment, whatever a driver commits meanwhile."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("COMMIT")
+
+    def _trials(self, first: int = 0) -> Iterator[Record]:
+        """The trials of the file from a number on, as if nothing had happened to them."""
+        there = self._columns()
+        later = ", ".join(name if name in there else f"NULL AS {name}" for name in LATER)
+        columns = f"number, baseline, params, config, at, {later}"
+        query = f"SELECT {columns} FROM trials WHERE number >= ? ORDER BY number"
+        for number, baseline, params, config, at, warnings, role, of in self._db.execute(
+            query, (first,)
+        ):
+            yield Record(
                 number,
                 baseline,
                 json.loads(params),
                 json.loads(config),
                 at,
-                self.events_of(number),
-                json.loads(warnings),
+                warnings=json.loads(warnings or "[]"),
+                role=role,
+                of=of,
+                whole=self._again(role, of),
             )
-            self._records[number] = record
-            self._unended.add(number)
+
+    def _again(self, role: Role | None, of: int | None) -> bool:
+        """Whether a trial is another run of one that is trained to the end."""
+        return role == "repeat" and of is not None and self._records[of].whole
+
+    def _read(self) -> None:
+        """Read all trials, with no more of them in memory at a time than needs to be."""
+        for record in self._trials():
+            for event in self.events_of(record.number):
+                record.add(event)
+            self._records[record.number] = record
+            self._unended.add(record.number)
             if record.ended:
                 self._close(record)
         last = {r.number: r.last for r in self._records.values() if r.last is not None}

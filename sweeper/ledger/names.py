@@ -84,3 +84,12 @@ def _format_float(value: float) -> str:
     if 0.01 <= abs(value) < 1000:
         return f"{value:.3g}"
     return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.1e}"
+
+
+def lined(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in lines, each column as wide as its widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

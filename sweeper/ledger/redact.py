@@ -35,6 +35,11 @@ def hide(text: str) -> str:
     return text
 
 
+def credentials(address: str) -> bool:
+    """Whether a password, or another secret, stands in an address."""
+    return any(pattern.search(address) for pattern in (USER, ASKED))
+
+
 def secrets() -> list[str]:
     """The values of the environment that nobody is to read, longest first, since one may be part of
     another."""

@@ -50,7 +50,7 @@ class Tables:
     def write(self, *, closing: bool = False) -> None:
         """Write them now; when the sweep is ``closing``, the long ones, too."""
         begun = time.monotonic()
-        for name, table in self._tables().items():
+        for name, table in self.tables().items():
             with _replaced(self.folder / f"{name}.parquet") as draft:
                 pq.write_table(table, draft)
         if closing:
@@ -59,7 +59,8 @@ class Tables:
         now = time.monotonic()
         self._due = now + max(REFRESH, (now - begun) / SHARE)
 
-    def _tables(self) -> dict[str, pa.Table]:
+    def tables(self) -> dict[str, pa.Table]:
+        """The short ones, by name, as the ledger has them now."""
         records = [r for r in self.ledger.records if r.number not in self._ended]
         ended = [r for r in records if r.ended]
         for some in _batches(ended):
@@ -107,6 +108,8 @@ TRIALS = pa.schema(
         ("name", pa.string()),
         ("state", pa.string()),
         ("baseline", pa.string()),
+        ("role", pa.string()),
+        ("of", pa.int64()),
         ("score", pa.float64()),
         ("best_images", pa.int64()),
         ("heldout", pa.float64()),
@@ -117,6 +120,7 @@ TRIALS = pa.schema(
         ("warnings", pa.list_(pa.string())),
         ("traceback", pa.string()),
         ("protocol", pa.string()),
+        ("full_protocol", pa.string()),
         ("config", pa.string()),
         ("created", pa.timestamp("us", "UTC")),
     ]
@@ -136,6 +140,7 @@ MEASUREMENTS = pa.schema(
         ("d_steps", pa.int64()),
         ("g_steps", pa.int64()),
         ("protocol", pa.string()),
+        ("full_protocol", pa.string()),
         ("at", pa.timestamp("us", "UTC")),
     ]
 )
@@ -177,13 +182,15 @@ LAYERS = pa.schema(
 
 def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]:
     """A row a trial; each searched parameter is a column ``param.PATH``, null where its branch was
-    not chosen."""
+    not chosen, and each metric beside the score a column ``metric.NAME``."""
     return [
         {
             "trial": r.number,
             "name": r.name,
             "state": r.state,
             "baseline": r.baseline,
+            "role": r.role,
+            "of": r.of,
             "score": r.score,
             "best_images": r.best_step,
             "heldout": r.heldout,
@@ -194,10 +201,12 @@ def trial_rows(records: Sequence[Record], protocol: str) -> list[dict[str, Any]]
             "warnings": r.warnings,
             "traceback": r.last.data.get("traceback") if r.last is not None and r.ended else None,
             "protocol": protocol,
+            "full_protocol": r.full_protocol,
             "config": json.dumps(r.config),
             "created": round(r.at * 1e6),
         }
         | {f"param.{name}": value for name, value in r.params.items()}
+        | {f"metric.{name}": value for name, value in r.metrics.items()}
         for r in records
     ]
 
@@ -219,10 +228,12 @@ def measurement_rows(records: Sequence[Record], protocol: str) -> list[dict[str,
             "d_steps": e.data.get("d_steps"),
             "g_steps": e.data.get("g_steps"),
             "protocol": protocol,
+            "full_protocol": e.data.get("full_protocol"),
             "at": round(e.at * 1e6),
         }
         | {f"loss.{name}": value for name, value in e.data["losses"].items()}
         | {f"variety.{name}": value for name, value in (e.data.get("variety") or {}).items()}
+        | {f"metric.{name}": value for name, value in e.data.get("metrics", {}).items()}
         for r in records
         for e in r.measured
     ]

@@ -11,7 +11,6 @@ import html
 import io
 import math
 import re
-import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,11 +27,10 @@ from sweeper.report.ranking import (
     Row,
     Sweep,
     baselines,
-    best,
     compute_share,
-    ranking,
     value_of,
 )
+from sweeper.report.spent import Band
 
 INK, MUTED, RULE, PAPER = "#202124", "#5f6368", "#dadce0", "#fffffe"
 BEST, GOOD, BASE = "#d55e00", "#0072b2", "#117755"
@@ -104,40 +102,25 @@ def thinned(order: Sequence[Row], most: int) -> list[Row]:
     return [*order[:head], *(tail[i * len(tail) // (most - head)] for i in range(most - head))]
 
 
+def spread(trial: Row) -> float:
+    """By how much a trial is moved from its option, from -0.5 to 0.5, so that all are seen."""
+    golden = (math.sqrt(5) - 1) / 2
+    return float(trial["trial"] * golden % 1) - 0.5
+
+
 def drawn(sweep: Sweep) -> list[Row]:
     """The trials whose curves are drawn, the best last, so that it lies on top."""
-    chosen = thinned(ranking(sweep.trials), CURVES)
+    chosen = thinned(sweep.ranking, CURVES)
     numbers = {trial["trial"] for trial in chosen}
     chosen += [trial for trial in baselines(sweep.trials) if trial["trial"] not in numbers]
     return [trial for trial in reversed(chosen) if sweep.measured(trial)]
 
 
-def budget(sweep: Sweep, width: int = 780, height: int = 440) -> str | None:
-    """The score of each trial as its training went on; None when nothing was measured yet."""
-    shown = drawn(sweep)
-    if not shown:
-        return None
-    first = best(sweep.trials)
-    margins = Margins(right=150 if width > 500 else 100, top=24)
-    with _figure(f"budget {width}", width, height, margins) as (figure, axes):
-        _rungs(axes, sweep)
-        for trial in shown:
-            _curve(axes, sweep, trial, trial is first)
-        end = max([sweep.horizon, *(m["images"] for m in sweep.measurements)]) / 1000
-        axes.set_xlim(0, end)
-        axes.xaxis.set_major_locator(MaxNLocator(6 if width > 500 else 4))
-        _score_axis(axes, [m["score"] for trial in shown for m in sweep.measured(trial)])
-        axes.set_xlabel("kimg trained")
-        axes.set_ylabel(text.line(sweep.plan.get("metric", "score"), 30))
-        _name_ends(axes, sweep, [t for t in shown if t is first or t["baseline"] is not None])
-        return _svg(figure, f"The score of {len(shown)} trials against their budget")
-
-
 def parameter(sweep: Sweep, spec: Row, label: str, width: int = 330, height: int = 260) -> str:
     """The score of each trial against its value of one searched parameter."""
     name = spec["name"]
-    first = best(sweep.trials)
-    rows = [t for t in ranking(sweep.trials) if value_of(t, name) is not None]
+    first = sweep.best
+    rows = [t for t in sweep.ranking if value_of(t, name) is not None]
     rows = thinned(rows, POINTS)
     places, tilted = _places(spec, [value_of(trial, name) for trial in rows])
     margins = Margins(bottom=78 if tilted else 26)
@@ -147,6 +130,24 @@ def parameter(sweep: Sweep, spec: Row, label: str, width: int = 330, height: int
         _score_axis(axes, [trial["score"] for trial in rows])
         axes.set_ylabel(text.line(sweep.plan.get("metric", "score"), 30))
         return _svg(figure, f"The score against {text.line(label)}")
+
+
+def bought(sweep: Sweep, band: Band, width: int = 780, height: int = 300) -> str:
+    """The best score of searches by what they have trained on, with a line for each baseline."""
+    bases = [t for t in baselines(sweep.trials) if t["score"] is not None]
+    margins = Margins(right=150 if width > 500 else 100)
+    with _figure(f"bought {width}", width, height, margins) as (figure, axes):
+        kimg = band.images / 1000
+        axes.fill_between(kimg, band.low, band.high, color=GOOD, alpha=0.2, linewidth=0)
+        axes.plot(kimg, band.median, color=GOOD, linewidth=2)
+        for base in bases:
+            axes.axhline(base["score"], color=BASE, linestyle="--", linewidth=1.4)
+        axes.set_xlim(0, kimg[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(6 if width > 500 else 4))
+        _score_axis(axes, [*band.low, *band.high, *(base["score"] for base in bases)])
+        axes.set_xlabel("kimg trained in all trials together")
+        axes.set_ylabel(text.line(sweep.plan.get("metric", "score"), 30))
+        return _svg(figure, "The best score of a search against its budget")
 
 
 def cost(sweep: Sweep, width: int = 780) -> str | None:
@@ -199,23 +200,6 @@ def _bars(axes: Axes, spent: dict[str, float], full: float) -> None:
     axes.set_axis_off()
 
 
-def _curve(axes: Axes, sweep: Sweep, trial: Row, first: bool) -> None:
-    """One trial: stopped ones recede, the best stands out, a baseline is dashed."""
-    measured = sweep.measured(trial)
-    x = [m["images"] / 1000 for m in measured]
-    y = [m["score"] for m in measured]
-    colour, line, thick, above = _pen(trial, first)
-    marks = {"stopped": "o", "diverged": "X", "diagnosed": "P", "failed": "X"}
-    ended = marks.get(trial["state"], "")
-    axes.plot(x, y, color=colour, linestyle=line, linewidth=thick, zorder=above)
-    if ended:
-        fill = PAPER if ended == "o" else colour
-        axes.plot(x[-1], y[-1], ended, ms=4, mec=colour, mfc=fill, mew=0.8, zorder=above)
-    if first:
-        at = min(range(len(y)), key=y.__getitem__)
-        axes.plot(x[at], y[at], "o", ms=6, color=colour, zorder=above, clip_on=False)
-
-
 def _pen(trial: Row, first: bool) -> tuple[str, str, float, float]:
     """Colour, line, width and layer of a trial's curve."""
     if first:
@@ -225,48 +209,6 @@ def _pen(trial: Row, first: bool) -> tuple[str, str, float, float]:
     if trial["state"] == "completed":
         return GOOD, "-", 1.0, 3
     return STATE_COLOURS[trial["state"]], "-", 0.8, 2
-
-
-def _rungs(axes: Axes, sweep: Sweep) -> None:
-    """A line where trials were judged, counted at the top."""
-    for n, images in enumerate(sweep.plan.get("rungs", []), 1):
-        axes.axvline(images / 1000, color=RULE, linewidth=1, zorder=1)
-        if n <= 4:
-            axes.annotate(
-                f"rung {n}",
-                (images / 1000, 1),
-                (0, 3),
-                xycoords=axes.get_xaxis_transform(),
-                textcoords="offset points",
-                ha="center",
-                color=MUTED,
-                fontsize=8,
-            )
-
-
-def _name_ends(axes: Axes, sweep: Sweep, trials: Sequence[Row]) -> None:
-    """Names beside the ends of curves, moved apart where they would lie on each other."""
-    ends = sorted((sweep.measured(t)[-1]["score"], i) for i, t in enumerate(trials))
-    heights = [float(axes.transData.transform((0, score))[1]) for score, _ in ends]
-    for i in range(1, len(heights)):
-        heights[i] = max(heights[i], heights[i - 1] + 34)
-    to_data = axes.transAxes.inverted()
-    wide = axes.figure.bbox.width > 500
-    for (_, i), at in zip(ends, heights, strict=True):
-        trial = trials[i]
-        name = trial["baseline"] if trial["baseline"] is not None else f"{trial['name']}, best"
-        lines = textwrap.wrap(text.line(name), 19 if wide else 12, max_lines=2, placeholder="…")
-        axes.annotate(
-            "\n".join([*lines, text.score(trial["score"])]),
-            (1, float(to_data.transform((0, at))[1])),
-            (7, 0),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            va="center",
-            color=BEST if trial is best(sweep.trials) else BASE,
-            weight="bold",
-            annotation_clip=False,
-        )
 
 
 def _points(axes: Axes, rows: Sequence[Row], places: Sequence[float], first: Row | None) -> None:
@@ -318,9 +260,8 @@ class Bins:
         self.tilted = tilted
 
     def at(self, rows: Sequence[Row]) -> Sequence[float]:
-        golden = (math.sqrt(5) - 1) / 2
-        spread = (0.5 * (row["trial"] * golden % 1 - 0.5) for row in rows)
-        return [self.names.index(v) + by for v, by in zip(self.values, spread, strict=True)]
+        both = zip(self.values, rows, strict=True)
+        return [self.names.index(value) + 0.5 * spread(row) for value, row in both]
 
     def dress(self, axes: Axes) -> None:
         labels = [text.line(name, 16) for name in self.names]
@@ -360,6 +301,14 @@ def _log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
     axis.set_major_locator(FixedLocator(_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: text.value(float(v))))
+
+
+def round_ticks(low: float, high: float, *, log: bool, whole: bool) -> list[float]:
+    """A few round numbers from one number to another."""
+    if log:
+        return _ticks(max(low, 1e-30), min(high, 1e30))
+    found = MaxNLocator(4, integer=whole).tick_values(low, high)
+    return [float(tick) for tick in found if low <= tick <= high]
 
 
 def _ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,30 @@ from PIL import Image
 
 from sweeper.ledger.ledger import BROKEN
 from sweeper.ledger.links import check_links
-from sweeper.report import figures, text
+from sweeper.report import (
+    ablation,
+    confirmed,
+    curves,
+    effects,
+    figures,
+    front,
+    health,
+    judged,
+    parallel,
+    published,
+    sources,
+    spent,
+    text,
+)
+from sweeper.report.axes import axes, name, stops, warning, winners
 from sweeper.report.ranking import (
     Row,
     Sweep,
+    agreement,
     answer,
+    check_sweep,
     load,
-    ranking,
+    metrics_of,
     sentences,
     short_names,
     value_of,
@@ -39,23 +57,43 @@ MARKS = {
     "pending": "·",
 }
 FAILURES = 50
+METRICS = 24
 DIAGNOSED = 50
 LEVELS = ("fail", "warn", "healthy")
 PARAMETERS = 24
+WORST = 3
+STRIPS = {
+    "nearest": (
+        "Nearest training images",
+        "Each row is a sample and, right of it, the training images that lie nearest to it in the "
+        "features of the evaluation: samples that are copies of them would show here.",
+    ),
+    "interpolation": (
+        "From latent to latent",
+        "Each row goes from one latent to another in even steps: a generator that has learnt its "
+        "examples by heart jumps between them.",
+    ),
+}
+"""Pictures beside the samples, by the ends of their names in ``pictures/``."""
 SHEET_PIXELS = 1024
 
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into a results folder, whole or not at all, and return its path.
 
-    Raises FileNotFoundError when the folder holds no sweep, ValueError when its scores were
+    Raises NoSweepError when the folder holds no sweep, ValueError when its scores were
     measured under more than one protocol, and LedgerError when it leads out of itself.
     """
+    check_sweep(folder)
     check_links(folder)
-    path = folder / "report.html"
-    draft = folder / f".report.{os.getpid()}.tmp"
+    return write(folder / "report.html", render(load(folder)))
+
+
+def write(path: Path, page: str) -> Path:
+    """Write a page, whole or not at all, and return its path."""
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
-        draft.write_bytes(render(load(folder)).encode("utf-8", "replace"))
+        draft.write_bytes(page.encode("utf-8", "replace"))
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -64,6 +102,12 @@ def write_report(folder: Path) -> Path:
 
 def render(sweep: Sweep) -> str:
     """The page as a string; the same sweep gives the same one."""
+    return template("page.html.j2").render(**_context(sweep))
+
+
+@cache
+def template(name: str) -> jinja2.Template:
+    """A page to be filled; whatever is put into it is only text there."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sweeper", "report"),
         autoescape=True,
@@ -79,7 +123,7 @@ def render(sweep: Sweep) -> str:
         "percent": text.percent,
         "duration": text.duration,
     }
-    return environment.get_template("page.html.j2").render(**_context(sweep))
+    return environment.get_template(name)
 
 
 def _context(sweep: Sweep) -> dict[str, Any]:
@@ -87,7 +131,7 @@ def _context(sweep: Sweep) -> dict[str, Any]:
     found = answer(sweep)
     compared = [*found.top, *([found.baseline] if found.baseline else [])]
     broken = [t for t in sweep.trials if t["state"] in BROKEN]
-    diagnosed = _diagnosed(sweep)
+    diagnosed, best = _diagnosed(sweep), winners(sweep)
     return {
         "plan": sweep.plan,
         "title": text.line(sweep.plan.get("name", sweep.folder.name), 80),
@@ -101,9 +145,19 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "rows": _rows(sweep, names),
         "names": names,
         "marks": MARKS,
-        "budget": _both(figures.budget(sweep), figures.budget(sweep, 380, 360)),
-        "sheets": [s for trial in compared if (s := _sheet(sweep, trial, trial["best_images"]))],
+        "budget": _budget(sweep),
+        "winners": best,
+        "changed": warning(best),
+        "sheets": sheets(sweep, compared),
         "growth": _growth(sweep, found.best),
+        "worst": sheets(sweep, _worst(sweep, compared)),
+        "strips": _strips(sweep, compared),
+        "judged": judged.shown(sweep),
+        "parallel": _both(
+            parallel.drawing(sweep, names, upright=True),
+            parallel.drawing(sweep, names, upright=False),
+        ),
+        "unlined": len(sweep.parameters) - len(parallel.chosen(sweep)),
         "parameters": _parameters(sweep, names),
         "left_out": max(0, len(sweep.parameters) - PARAMETERS),
         "cost": _both(figures.cost(sweep), figures.cost(sweep, 380)),
@@ -112,15 +166,43 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "more_failures": max(0, len(broken) - FAILURES),
         "diagnosed": diagnosed[:DIAGNOSED],
         "more_diagnosed": max(0, len(diagnosed) - DIAGNOSED),
-        "protocol": list(_flat(sweep.plan.get("protocol", {}))),
-        "setting": _setting(sweep),
+        "metrics": metrics_of(compared)[:METRICS],
+        "agreement": agreement(sweep.trials),
+        "protocol": list(flat(sweep.plan.get("protocol", {}))),
+        "setting": setting(sweep),
+        "environment": list(flat(sweep.plan.get("environment", {}))),
+        "papers": sources.shown(sweep),
         "drawn": len(figures.drawn(sweep)),
+        "confirmed": confirmed.shown(sweep),
+        "bought": _bought(sweep),
+        "front": front.shown(sweep),
+        "effects": effects.shown(sweep),
+        "ablation": ablation.shown(sweep),
+        "health": health.of_sweep(sweep),
+        "published": published.tables(sweep),
     }
 
 
 def _both(wide: str | None, narrow: str | None) -> tuple[Markup, Markup] | None:
     """A figure for the desk and paper, and the same for the hand. They are our own SVG, so safe."""
     return (Markup(wide), Markup(narrow)) if wide and narrow else None
+
+
+def _budget(sweep: Sweep) -> list[Row]:
+    """The scores by budget, on each axis that it can be read on."""
+    return [
+        {"axis": axis, "figure": both}
+        for axis in axes(sweep)
+        if (both := _both(*(curves.drawing(sweep, axis, wide=wide) for wide in (True, False))))
+    ]
+
+
+def _bought(sweep: Sweep) -> tuple[Markup, Markup] | None:
+    """What a budget buys; None with too few trials."""
+    band = spent.band(sweep)
+    if band is None:
+        return None
+    return _both(figures.bought(sweep, band), figures.bought(sweep, band, 380))
 
 
 def _side_by_side(trials: list[Row], baseline: Row | None, names: Mapping[str, str]) -> list[Row]:
@@ -144,8 +226,8 @@ def _side_by_side(trials: list[Row], baseline: Row | None, names: Mapping[str, s
 
 def _rows(sweep: Sweep, names: Mapping[str, str]) -> list[Row]:
     """The ranking, and after it the trials without a score, by number."""
-    order = ranking(sweep.trials)
-    rest = [trial for trial in sweep.trials if trial["score"] is None]
+    order = sweep.ranking
+    rest = [t for t in sweep.trials if t["score"] is None and t.get("of") is None]
     return [
         {"rank": rank, "trial": trial, "values": [value_of(trial, name) for name in names]}
         for rank, trial in [*enumerate(order, 1), *((None, trial) for trial in rest)]
@@ -153,12 +235,39 @@ def _rows(sweep: Sweep, names: Mapping[str, str]) -> list[Row]:
 
 
 def _growth(sweep: Sweep, trial: Row | None) -> list[Row]:
-    """The best trial's samples at each rung and at its best, by budget."""
+    """The best trial's samples where it was judged and at its best, by budget."""
     if trial is None:
         return []
-    stops = sorted({*sweep.plan.get("rungs", []), trial["best_images"]})
-    sheets = [_sheet(sweep, trial, images) for images in stops if images <= trial["best_images"]]
+    judged_at = [m["images"] for m in stops(sweep, trial)]
+    shown = sorted({*judged_at, trial["best_images"]})
+    sheets = [_sheet(sweep, trial, images) for images in shown if images <= trial["best_images"]]
     return [sheet for sheet in sheets if sheet]
+
+
+def _worst(sweep: Sweep, shown: list[Row]) -> list[Row]:
+    """The last of the ranking, the worst last, but for those that are shown as its first."""
+    numbers = {trial["trial"] for trial in shown}
+    return [trial for trial in sweep.ranking if trial["trial"] not in numbers][-WORST:]
+
+
+def sheets(sweep: Sweep, trials: list[Row]) -> list[Row]:
+    """The sheets of trials at their best, as far as there are any."""
+    return [s for trial in trials if (s := _sheet(sweep, trial, trial["best_images"]))]
+
+
+def _strips(sweep: Sweep, trials: list[Row]) -> list[Row]:
+    """What there is in ``pictures/`` of these trials, by kind."""
+    found = []
+    for kind, (title, says) in STRIPS.items():
+        pictures = [
+            {"name": name(t), "baseline": t["baseline"] is not None}
+            | dict(zip(("source", "width", "height"), picture, strict=True))
+            for t in trials
+            if (picture := _picture(sweep.folder / "pictures" / f"{t['name']}_{kind}.png"))
+        ]
+        if pictures:
+            found.append({"title": title, "says": says, "pictures": pictures})
+    return found
 
 
 def _sheet(sweep: Sweep, trial: Row, images: int | None) -> Row | None:
@@ -170,13 +279,12 @@ def _sheet(sweep: Sweep, trial: Row, images: int | None) -> Row | None:
     if picture is None:
         return None
     score = next((m["score"] for m in sweep.measured(trial) if m["images"] == images), None)
-    name = trial["name"] if trial["baseline"] is None else text.line(trial["baseline"], 40)
     source, width, height = picture
     return {
         "source": source,
         "width": width,
         "height": height,
-        "name": name,
+        "name": name(trial),
         "images": images,
         "score": score,
         "baseline": trial["baseline"] is not None,
@@ -200,7 +308,7 @@ def _picture(path: Path) -> tuple[str, int, int] | None:
 
 def _parameters(sweep: Sweep, names: Mapping[str, str]) -> list[Row]:
     """A figure for each parameter that some trial with a score has."""
-    scored = ranking(sweep.trials)
+    scored = sweep.ranking
     return [
         {
             "name": spec["name"],
@@ -213,17 +321,33 @@ def _parameters(sweep: Sweep, names: Mapping[str, str]) -> list[Row]:
 
 
 def _costs(sweep: Sweep) -> list[Row]:
-    """What each outcome cost: trials, images and worker seconds."""
+    """What each outcome cost, in trials, images and worker seconds, and what was saved by ending
+    trials before their horizon, each at its own pace."""
     return [
         {
             "state": state,
             "trials": len(rows),
             "images": sum(trial["images"] for trial in rows),
             "seconds": sum(trial["seconds"] or 0.0 for trial in rows),
+            "saved_images": sum(_left(sweep, trial) for trial in rows),
+            "saved_seconds": sum(
+                _left(sweep, trial) * (trial["seconds"] or 0.0) / trial["images"]
+                for trial in rows
+                if trial["images"]
+            ),
         }
         for state in MARKS
         if (rows := [trial for trial in sweep.trials if trial["state"] == state])
     ]
+
+
+def _left(sweep: Sweep, trial: Row) -> int:
+    """The images that a trial which was ended early was not trained on."""
+    if trial["state"] not in ("stopped", *BROKEN):
+        return 0
+    own = json.loads(trial["config"] or "{}").get("horizon_kimg")
+    left: int = round(1000 * own if own else sweep.horizon) - trial["images"]
+    return max(0, left)
 
 
 def _diagnosed(sweep: Sweep) -> list[Row]:
@@ -233,9 +357,11 @@ def _diagnosed(sweep: Sweep) -> list[Row]:
     for verdict in sweep.verdicts:
         of = said.setdefault(verdict["trial"], {})
         of.setdefault((verdict["name"], verdict["level"]), []).append(verdict)
-    ranked = ranking(sweep.trials)
+    ranked = {trial["trial"]: trial for trial in sweep.ranking}
     found = []
-    for trial in [*ranked, *(t for t in sweep.trials if t["score"] is None)]:
+    for trial in (
+        ranked | {t["trial"]: t for t in sweep.trials if t["trial"] not in ranked}
+    ).values():
         verdicts = [
             {**rows[-1], "first": rows[0]["images"], "last": rows[-1]["images"], "times": len(rows)}
             for rows in said.get(trial["trial"], {}).values()
@@ -247,7 +373,7 @@ def _diagnosed(sweep: Sweep) -> list[Row]:
     return found
 
 
-def _setting(sweep: Sweep) -> list[tuple[str, str]]:
+def setting(sweep: Sweep) -> list[tuple[str, str]]:
     """What one needs to know to run the same sweep again, beside the protocol."""
     plan = sweep.plan
     data = plan.get("data", {})
@@ -263,19 +389,20 @@ def _setting(sweep: Sweep) -> list[tuple[str, str]]:
         "seed": plan.get("seed"),
         "horizon": f"{text.value(float(plan['horizon_kimg']))} kimg",
         "rungs": f"{rungs} kimg, best 1 in {plan.get('factor')} goes on" if rungs else None,
+        "judged among": f"those of its {plan['by']}" if plan.get("by") else None,
+        "plateau": plan.get("plateau"),
         "engine": plan.get("engine"),
         "at a time": plan.get("concurrency"),
         "sweeper": plan.get("version"),
     }
-    shown = [(k, text.value(v, 200)) for k, v in facts.items() if v is not None]
-    return shown + [(k, text.value(v, 200)) for k, v in _flat(plan.get("versions", {}))]
+    return [(k, text.value(v, 200)) for k, v in facts.items() if v is not None]
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     """A nested mapping as dotted paths and their values, in order."""
     for key, of in tree.items():
         if isinstance(of, Mapping):
-            yield from _flat(of, f"{prefix}{key}.")
+            yield from flat(of, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", json.dumps(of) if isinstance(of, list) else of
 

@@ -14,10 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeper.ledger.come import come
+from sweeper.ledger.confirmed import Confirmed, Run, confirmed, merits
+from sweeper.ledger.confirmed import sentences as verdicts
+from sweeper.ledger.descent import descent
 from sweeper.ledger.ledger import BROKEN
 from sweeper.ledger.names import short_names as short_names
+from sweeper.protocol import MixedError
 from sweeper.report import text
 
 Row = dict[str, Any]
@@ -56,6 +62,23 @@ class Sweep:
         return self._measured.get(trial["trial"], [])
 
     @cached_property
+    def confirmed(self) -> Confirmed | None:
+        """What fresh seeds say of the best; None where none were run."""
+        return confirmed(map(run_of, self.trials), self.plan.get("confirm", {}).get("seeds", 2))
+
+    @cached_property
+    def ranking(self) -> list[Row]:
+        """The trials of the search and the baselines, best first: those that were confirmed by
+        their fresh runs, once all of them have ended, and the others by their scores."""
+        place = self.confirmed.places if self.confirmed is not None else {}
+        return sorted(ranking(self.trials), key=lambda t: place.get(t["trial"], len(place)))
+
+    @property
+    def best(self) -> Row | None:
+        """The first of the ranking, baselines included, if any trial has a score yet."""
+        return next(iter(self.ranking), None)
+
+    @cached_property
     def _measured(self) -> dict[int, list[Row]]:
         grouped: dict[int, list[Row]] = {}
         for row in self.measurements:
@@ -83,12 +106,28 @@ class Answer:
     images_to_baseline: int | None
 
 
+class NoSweepError(FileNotFoundError):
+    """A folder that is no sweep's."""
+
+
+def check_sweep(folder: Path) -> None:
+    """Raise NoSweepError for a folder that is no sweep's."""
+    if not (folder / "sweep.json").is_file():
+        raise NoSweepError(f"a results folder holds sweep.json, but {folder} does not")
+
+
 def load(folder: Path) -> Sweep:
     """Read a results folder: ``sweep.json`` and, as far as they exist yet, its tables.
 
-    Raises FileNotFoundError when there is no plan: the folder is then not a sweep's.
+    Raises NoSweepError when there is no plan, so that the folder is not a sweep's, or when one of
+    these is not what was written there.
     """
-    plan = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    check_sweep(folder)
+    file = folder / "sweep.json"
+    try:
+        plan = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise NoSweepError(f"{file}: this is not what sweeper wrote there") from None
     trials = _rows(folder / "trials.parquet")
     measurements = _rows(folder / "measurements.parquet")
     return Sweep(
@@ -100,30 +139,74 @@ def load(folder: Path) -> Sweep:
     )
 
 
-def ranking(trials: Iterable[Row]) -> list[Row]:
-    """Trials that have a score, the lowest first; ties go to the lower number.
+def run_of(trial: Row) -> Run:
+    """What a trial tells of its configuration."""
+    return Run(
+        trial["trial"],
+        trial.get("of"),
+        trial.get("role") or "search",
+        trial["baseline"],
+        trial["state"],
+        trial["score"],
+        trial["heldout"],
+    )
 
-    Raises ValueError when they were not all measured under one protocol.
+
+def ranking(trials: Iterable[Row]) -> list[Row]:
+    """Trials that have a score, the lowest first; ties go to the lower number. Those that broke
+    come after the others, and what was run again for another trial is not among them: what a search
+    repeats on several seeds has the mean of its runs for its score here.
+
+    Raises MixedError when they were not all measured under one protocol.
     """
+    trials = list(trials)
     scored = [trial for trial in trials if trial["score"] is not None]
     protocols = sorted({str(trial["protocol"]) for trial in scored})
     if len(protocols) > 1:
-        raise ValueError(
+        raise MixedError(
             "only scores of one protocol are ranked together, but these have "
             f"{len(protocols)}: {', '.join(protocols)}"
         )
-    return sorted(scored, key=lambda trial: (trial["score"], trial["trial"]))
+    if any(trial.get("role") == "repeat" for trial in trials):
+        means = merits(map(run_of, trials))
+        scored = [t | {"score": means[t["trial"]]} for t in scored if t["trial"] in means]
+    return sorted(
+        (trial for trial in scored if trial.get("of") is None),
+        key=lambda trial: (trial.get("state") in BROKEN, trial["score"], trial["trial"]),
+    )
 
 
-def best(trials: Iterable[Row]) -> Row | None:
-    """The first of the ranking, baselines included, if any trial has a score yet."""
-    return next(iter(ranking(trials)), None)
+ENOUGH = 5
+METRIC = "metric."
+"""What the columns of metrics beside the score begin with."""
+
+
+def metrics_of(trials: Iterable[Row]) -> list[str]:
+    """The names of what some of the trials were measured by beside the score."""
+    found = {key for trial in trials for key, value in trial.items() if value is not None}
+    return sorted(key.removeprefix(METRIC) for key in found if key.startswith(METRIC))
+
+
+def agreement(trials: Iterable[Row]) -> dict[str, float]:
+    """Spearman's rank correlation of each metric with the held-out distance, over the trials that
+    have both, where there are five or more and they differ."""
+    # Imported here, since it takes a while.
+    from scipy.stats import spearmanr
+
+    full, found = [trial for trial in trials if trial["heldout"] is not None], dict[str, float]()
+    for name in metrics_of(full):
+        both = [(t["heldout"], v) for t in full if (v := t.get(METRIC + name)) is not None]
+        distances, values = [pair[0] for pair in both], [pair[1] for pair in both]
+        if len(both) >= ENOUGH and len(set(distances)) > 1 and len(set(values)) > 1:
+            found[name] = float(spearmanr(distances, values).statistic)
+    return found
 
 
 def baselines(trials: Iterable[Row]) -> list[Row]:
     """The baselines by score, those without one last."""
-    named = [trial for trial in trials if trial["baseline"] is not None]
-    return ranking(named) + [trial for trial in named if trial["score"] is None]
+    trials = list(trials)
+    known = [trial for trial in ranking(trials) if trial["baseline"] is not None]
+    return known + [t for t in trials if t["baseline"] is not None and t["score"] is None]
 
 
 def counts(trials: Iterable[Row]) -> dict[str, int]:
@@ -136,7 +219,8 @@ def compute_share(sweep: Sweep) -> float:
     """Images trained on, as a share of training every begun trial to the horizon."""
     begun = [trial for trial in sweep.trials if trial["state"] != "pending"]
     full = len(begun) * sweep.horizon
-    return sum(trial["images"] for trial in begun) / full if full else 0.0
+    done = (come(sweep.plan, json.loads(t["config"] or "{}"), t["images"]) for t in begun)
+    return sum(done) / full if full else 0.0
 
 
 def worker_seconds(trials: Iterable[Row]) -> float:
@@ -152,8 +236,7 @@ def images_to(sweep: Sweep, trial: Row, score: float) -> int | None:
 
 def answer(sweep: Sweep) -> Answer:
     """The sweep in one record: what ``sweeper run`` says at its end, and the report at its top."""
-    order = ranking(sweep.trials)
-    first = order[0] if order else None
+    order, first = sweep.ranking, sweep.best
     base = next((b for b in baselines(sweep.trials) if b["score"] is not None), None)
     ratio = reached = None
     if first is not None and base is not None:
@@ -174,8 +257,18 @@ def answer(sweep: Sweep) -> Answer:
 def sentences(sweep: Sweep) -> list[str]:
     """The answer in plain words, most important first."""
     found = answer(sweep)
-    said = [_winner(sweep, found), _against_baseline(found), _cost(sweep, found)]
+    said = told(sweep) or [_winner(sweep, found), _against_baseline(found)]
+    said.append(_cost(sweep, found))
+    said.append(text.line(descent(sweep.plan), 300))
     return [sentence for sentence in said if sentence]
+
+
+def told(sweep: Sweep) -> list[str]:
+    """What fresh seeds say of the best in plain words, if any were run."""
+    if sweep.confirmed is None:
+        return []
+    metric = str(sweep.plan.get("metric", "the score"))
+    return [text.line(said, 500) for said in verdicts(sweep.confirmed, metric)]
 
 
 def value_of(trial: Row, name: str) -> Any:
@@ -186,6 +279,11 @@ def value_of(trial: Row, name: str) -> Any:
     drawn = trial.get(f"param.{name}")
     if drawn is not None or trial["baseline"] is None:
         return drawn
+    return stands(trial, name)
+
+
+def stands(trial: Row, name: str) -> Any:
+    """What stands at a path of a trial's configuration; None if nothing does."""
     return _at(json.loads(trial["config"] or "{}"), name.split("."))
 
 
@@ -245,7 +343,10 @@ def _rows(path: Path) -> list[Row]:
     """A table's rows, where a number that is none (NaN, infinite) is None."""
     if not path.exists():
         return []
-    rows: list[Row] = pq.read_table(path).to_pylist()
+    try:
+        rows: list[Row] = pq.read_table(path).to_pylist()
+    except pa.ArrowInvalid:
+        raise NoSweepError(f"{path}: this is not what sweeper wrote there") from None
     for row in rows:
         for name in ("score", "best", "heldout"):
             if row.get(name) is not None and not math.isfinite(row[name]):

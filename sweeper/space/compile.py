@@ -23,11 +23,11 @@ from sweeper.registry import (
     Uniform,
     nearest,
 )
-from sweeper.space.holes import Choice, Float, Hole, Int, Maybe, Ratio
+from sweeper.space.holes import Choice, Float, Hole, Int, Maybe, Ratio, Same
 from sweeper.space.spelling import bounds, ours
 
 RANGES = ("uniform", "loguniform", "int", "logint")
-HOLES = (*RANGES, "choice", "maybe")
+HOLES = (*RANGES, "choice", "maybe", "same_as")
 MODIFIERS = ("ratio_of", "step")
 
 Report = Callable[[Problem], None]
@@ -187,11 +187,15 @@ class Compiler:
             return self.choice(content, where, place)
         if kind == "maybe":
             return self.maybe(content, where, place)
+        if kind == "same_as" and not isinstance(content, str):
+            law = f"same_as names a path such as batch.size, but got {show(content)}"
+            self.report(Problem(where, law))
+            return NOTHING
         if place.knob is None:
             law = f"{kind} is of numbers, but {named(path)} is filled by techniques"
             self.report(Problem(where, law))
             return NOTHING
-        return self.range(kind, value, path, place.knob)
+        return Same(content) if kind == "same_as" else self.range(kind, value, path, place.knob)
 
     def choice(self, content: Any, where: Where, place: Place) -> Any:
         if not isinstance(content, list) or not content:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 from pydantic_core import PydanticCustomError
 
-from sweeper.config import show
+from sweeper.problem import show
 
 
 def fraction(value: Any) -> Any:
@@ -42,16 +42,52 @@ class Settings(BaseModel):
 
 
 class Search(Settings):
-    """How holes are filled, how many trials there are, and the seed of it all."""
+    """How holes are filled, how many trials there are, each on how many seeds, and the seed of it
+    all. The first ``balanced`` share of the trials is a balanced design, from which effects are
+    estimated."""
 
-    method: Literal["tpe", "random"] = "tpe"
+    method: Literal["tpe", "random", "sobol", "grid", "nsga2"] = "tpe"
     trials: Annotated[int, Ge(1)] = 24
     seed: Annotated[int, Ge(0)] = 0
+    seeds: Annotated[int, Ge(1)] = 1
+    balanced: Annotated[float, Ge(0), Le(1)] = 0.0
+
+    @model_validator(mode="after")
+    def _a_grid_is_balanced(self) -> Search:
+        if self.method == "grid" and self.balanced:
+            law = "a grid is balanced as it is, but got balanced {got} too"
+            raise PydanticCustomError("balanced", law, {"got": show(self.balanced)})
+        return self
+
+
+class Confirm(Settings):
+    """After the search the best ``top`` trials, and the baselines, are run in full on ``seeds``
+    fresh seeds each; 0 of them leaves that out."""
+
+    top: Annotated[int, Ge(0)] = 0
+    seeds: Annotated[int, Ge(2)] = 3
+
+
+def absent(value: Any) -> Any:
+    """``none`` is nothing."""
+    return None if value == "none" else value
+
+
+class Plateau(Settings):
+    """When a trial has converged, and ends: when its best score has fallen by less than a share
+    ``tolerance`` of it in ``patience`` evaluations."""
+
+    patience: Annotated[int, Ge(1)] = 3
+    tolerance: Annotated[float, Ge(0), Lt(1)] = 0.01
 
 
 class Rungs(Settings):
-    """Where ASHA judges: at ``first`` of the budget, and every ``factor`` times further, where one
-    in ``factor`` goes on."""
+    """Where ASHA judges: at ``first`` of the budget, or after ``grace`` on its axis if that is
+    given, and every ``factor`` times further, where one in ``factor`` goes on.
+
+    A trial is judged among those that have the same choice ``by`` a path; none: among all. Unless
+    it is said, that is the architecture where it is searched. On a ``plateau``, a trial ends, too.
+    """
 
     first: Annotated[
         float,
@@ -62,25 +98,74 @@ class Rungs(Settings):
         ),
         Field(gt=0, lt=1),
     ] = 1 / 9
+    grace: Annotated[float, Gt(0)] | None = None
     factor: Annotated[int, Ge(2)] = 3
+    by: str | None = None
+    plateau: Annotated[
+        Plateau | None,
+        BeforeValidator(absent, json_schema_input_type=Plateau | Literal["none"] | None),
+    ] = None
+
+    def begins(self, whole: float) -> float:
+        """The share of a whole budget, on its axis, at which the first rung is."""
+        return self.first if self.grace is None else self.grace / whole
+
+
+Axis = Literal["kimg", "epochs", "d_steps", "g_steps"]
+"""What a budget is counted in."""
+
+
+def repeatable(value: Any) -> Any:
+    """Anything but seconds."""
+    if value == "seconds":
+        law = (
+            "a trial of so many seconds would be another on every machine and after every "
+            "interruption: count in kimg, epochs, d_steps or g_steps"
+        )
+        raise PydanticCustomError("seconds", law)
+    return value
 
 
 class Budget(Settings):
-    """How far a trial may go, on which axis, and where it is judged on the way.
+    """How far a trial may go, on which axis, and where it is judged on the way. How many images
+    that is follows from its own batch, packs and schedule; it is judged against others that have
+    come as far on the axis.
 
     ``max`` holds unless the trial itself says ``horizon_kimg``, as one that was written down does.
+    With ``rungs: none``, every trial goes all the way.
     """
 
-    axis: Literal["kimg"] = "kimg"
+    axis: Annotated[Axis, BeforeValidator(repeatable)] = "kimg"
     max: Annotated[float, Gt(0)] | None = None
-    rungs: Rungs = Rungs()
+    rungs: Annotated[
+        Rungs | None,
+        BeforeValidator(absent, json_schema_input_type=Rungs | Literal["none"]),
+    ] = Rungs()
+
+    @model_validator(mode="after")
+    def _judged_on_the_way(self) -> Budget:
+        grace = self.rungs.grace if self.rungs else None
+        if grace is not None and self.max is not None and grace >= self.max:
+            law = "the grace of a trial is shorter than its budget, but got grace {grace} of {max}"
+            about = {"grace": show(grace), "max": show(self.max)}
+            raise PydanticCustomError("grace", law, about)
+        return self
+
+
+COST = "cost"
+"""What ``beside`` calls the seconds of a worker that a trial took."""
 
 
 class Objective(Settings):
-    """What is minimised. The data says in which features the Fréchet distance is taken."""
+    """What is minimised. The data says in which features the Fréchet distance is taken.
+
+    ``beside`` it, nsga2 looks for what a trial costs in seconds, and for how much of the data its
+    samples cover, as ``evaluation.metrics`` measure it at the end.
+    """
 
     metric: Literal["fid"] = "fid"
     mode: Literal["min"] = "min"
+    beside: list[Literal["cost", "precision", "recall", "density", "coverage"]] = []
 
 
 class Resources(Settings):
@@ -136,11 +221,29 @@ class Limits(Settings):
     trial_minutes: Annotated[float, Gt(0)] | None = None
 
 
+class Published(Settings):
+    """A number that a paper has, and what it is of: the baseline of that ``name``, or the best
+    trial that has all of a ``setting``, values by path, of which true is to have something there
+    and false to have nothing. Of what no trial has, the report says that it was not run.
+
+    ``deviation`` is over the paper's runs. Numbers of one ``metric`` and ``data`` are compared by
+    their order, since the paper's data and protocol are rarely those of a sweep.
+    """
+
+    name: str
+    setting: dict[str, bool | int | float | str] = {}
+    data: str
+    metric: str = "fid"
+    value: float
+    deviation: Annotated[float, Ge(0)] | None = None
+    source: str
+
+
 class Document(Settings):
     """A search space: a trial with holes in it, and how to search it.
 
     ``use`` names Python files, beside this one, whose techniques it takes; each is run only where
-    ``--use`` names it, too.
+    ``--use`` names it, too. ``given`` are the first trials of the search, each by what it sets.
     """
 
     name: str = ""
@@ -149,7 +252,10 @@ class Document(Settings):
     trial: dict[str, Any]
     constraints: list[str] = []
     baselines: list[dict[str, Any]] = []
+    given: list[dict[str, Any]] = []
+    published: list[Published] = []
     search: Search = Search()
+    confirm: Confirm = Confirm()
     budget: Budget = Budget()
     objective: Objective = Objective()
     resources: Resources = Resources()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol, cast
 
 Scalar = bool | int | float | str | None
@@ -47,6 +49,31 @@ class Float:
             return self.low + self.step * round((self.high - self.low) / self.step / 2)
         return (self.low + self.high) / 2
 
+    def quantile(self, share: float) -> float:
+        """The value below which so large a share, of at least 0 and below 1, of all draws lies."""
+        if (values := self.values()) is not None:
+            return values[int(share * len(values))]
+        if self.log:
+            value = self.low * math.exp(share * math.log(self.high / self.low))
+            return min(value, self.high)
+        return self.low + share * (self.high - self.low)
+
+    def share(self, value: float) -> float:
+        """Where ``quantile`` has a value."""
+        if (values := self.values()) is not None:
+            return (bisect_left(values, value) + 0.5) / len(values)
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def values(self) -> Sequence[float] | None:
+        """Every value, where steps lead from one to the next."""
+        if self.step is None:
+            return None
+        # In decimal numbers, as it was written: 0.1 and two steps of 0.1 are 0.3.
+        low, high, step = (Fraction(str(n)) for n in (self.low, self.high, self.step))
+        return [float(low + step * i) for i in range((high - low) // step + 1)]
+
     def describe(self) -> dict[str, Any]:
         return {"kind": "float", "low": self.low, "high": self.high, "log": self.log}
 
@@ -70,6 +97,26 @@ class Int:
             if self.default is not None and self.low <= self.default <= self.high
             else self.low
         )
+
+    def quantile(self, share: float) -> int:
+        """The value below which so large a share, of at least 0 and below 1, of all draws lies. On
+        a logarithmic scale each has what is nearer to it than to the others."""
+        if self.log:
+            low, high = self.low - 0.5, self.high + 0.5
+            nearest = round(low * math.exp(share * math.log(high / low)))
+            return min(max(nearest, self.low), self.high)
+        return self.values()[int(share * len(self.values()))]
+
+    def share(self, value: int) -> float:
+        """Where ``quantile`` has the middle of a value."""
+        if self.log:
+            low, high = self.low - 0.5, self.high + 0.5
+            return math.log(value / low) / math.log(high / low)
+        return (self.values().index(value) + 0.5) / len(self.values())
+
+    def values(self) -> Sequence[int]:
+        """Every value."""
+        return range(self.low, self.high + 1, self.step)
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "int", "low": self.low, "high": self.high, "log": self.log}
@@ -135,6 +182,16 @@ class Ratio:
 
 
 @dataclass(frozen=True)
+class Same:
+    """A value that is always that of another, and so has no parameter of its own."""
+
+    of: str
+
+    def fill(self, suggester: Suggester, path: str) -> Any:
+        return Multiple(self.of, 1)
+
+
+@dataclass(frozen=True)
 class Multiple:
     """A ratio that was drawn, waiting for the value that it multiplies."""
 
@@ -142,13 +199,13 @@ class Multiple:
     ratio: float
 
 
-Hole = Float | Int | Choice | Maybe | Ratio
+Hole = Float | Int | Choice | Maybe | Ratio | Same
 
 
 def fill(node: Any, suggester: Suggester, path: str = "") -> Any:
     """Ask for a value at every hole of a tree. Branches that are not chosen are never asked for."""
     match node:
-        case Float() | Int() | Choice() | Maybe() | Ratio():
+        case Float() | Int() | Choice() | Maybe() | Ratio() | Same():
             return node.fill(suggester, path)
         case dict():
             return {

@@ -8,7 +8,9 @@ from typing import Any
 from sweeper.config import Problem, Where
 from sweeper.registry import nearest
 from sweeper.space.constraints import Constraint
-from sweeper.space.holes import Choice, Float, Int, Maybe, Ratio, branches, holes
+from sweeper.space.document import Document
+from sweeper.space.grid import unlisted
+from sweeper.space.holes import Choice, Float, Int, Maybe, Ratio, Same, branches, holes
 
 FIXED = {
     "data": "all trials of a sweep train on the same data",
@@ -17,6 +19,14 @@ FIXED = {
     "horizon_kimg": "how far trials go is decided by the budget and its rungs",
     "seed": "the seeds of trials follow from search.seed",
 }
+
+MEASURED = {
+    "precision": "precision_recall",
+    "recall": "precision_recall",
+    "density": "density_coverage",
+    "coverage": "density_coverage",
+}
+"""The metric that measures what may stand beside the score."""
 
 
 def broken(tree: dict[str, Any], constraints: Mapping[int, Constraint]) -> list[Problem]:
@@ -30,6 +40,24 @@ def searched(tree: dict[str, Any]) -> Iterator[Problem]:
         root = name.partition(".")[0]
         if root in FIXED:
             yield Problem(("trial", *name.split(".")), f"{FIXED[root]}, but here is a hole")
+
+
+def sought(tree: dict[str, Any], document: Document) -> Iterator[Problem]:
+    """The laws of how a sound tree is searched."""
+    method, beside = document.search.method, document.objective.beside
+    if method == "grid":
+        yield from unlisted(tree)
+    if method == "nsga2" and document.budget.rungs is not None:
+        law = "nsga2 compares trials that went all the way, but rungs stop some of them"
+        yield Problem(("search", "method"), law, "budget: {rungs: none}")
+    if method != "nsga2" and beside:
+        law = f"beside the score, only nsga2 looks at anything, but method is {method}"
+        yield Problem(("objective", "beside"), law)
+    for i, name in enumerate(beside):
+        metric = MEASURED.get(name)
+        if metric is not None and metric not in tree["evaluation"]["metrics"]:
+            law = f"{name} is measured by {metric}, which evaluation.metrics does not have"
+            yield Problem(("objective", "beside", i), law)
 
 
 def _named(tree: dict[str, Any]) -> Iterator[Problem]:
@@ -53,24 +81,25 @@ def _constrained(tree: dict[str, Any], constraints: Mapping[int, Constraint]) ->
 def _multiplied(tree: dict[str, Any]) -> Iterator[Problem]:
     """Ratios are of numbers that every draw has which has the ratio, and not of one another."""
     for path, ratio, there in _ratios(tree, "", every(tree)):
-        where: Where = ("trial", *path.split("."), "ratio_of")
+        a, key = ("a ratio", "ratio_of") if isinstance(ratio, Ratio) else ("same_as", "same_as")
+        where: Where = ("trial", *path.split("."), key)
         if ratio.of not in there:
             some_have = ratio.of in set(some(tree))
             has = "only some draws have" if some_have else "there is no"
-            law = f"a ratio is of a number that every draw has, but {has} {ratio.of}"
+            law = f"{a} is of a number that every draw has, but {has} {ratio.of}"
             yield Problem(where, law, nearest(ratio.of, [p for p in there if p != path]))
         elif not _numeric(there[ratio.of]):
-            yield Problem(where, f"a ratio is of a number, but {ratio.of} is none")
+            yield Problem(where, f"{a} is of a number, but {ratio.of} is none")
         elif _circular(ratio, there):
-            yield Problem(where, f"a ratio leads to a number, but {path} leads back to itself")
+            yield Problem(where, f"{a} leads to a number, but {path} leads back to itself")
 
 
 def _ratios(
     node: Any, path: str, there: Mapping[str, Any]
-) -> Iterator[tuple[str, Ratio, Mapping[str, Any]]]:
-    """Every ratio, with all that a draw has which has it."""
+) -> Iterator[tuple[str, Ratio | Same, Mapping[str, Any]]]:
+    """Every ratio, with all that a draw has which has it; that of what is the same is one."""
     match node:
-        case Ratio():
+        case Ratio() | Same():
             yield path, node, there
         case dict():
             for key, child in node.items():
@@ -84,17 +113,17 @@ def _numeric(node: Any) -> bool:
     match node:
         case bool():
             return False
-        case int() | float() | Float() | Int() | Ratio():
+        case int() | float() | Float() | Int() | Ratio() | Same():
             return True
         case Choice(options=options):
             return all(map(_numeric, options))
     return False
 
 
-def _circular(ratio: Ratio, there: Mapping[str, Any]) -> bool:
+def _circular(ratio: Ratio | Same, there: Mapping[str, Any]) -> bool:
     seen = set[str]()
     node: Any = ratio
-    while isinstance(node, Ratio):
+    while isinstance(node, Ratio | Same):
         if node.of in seen:
             return True
         seen.add(node.of)

@@ -39,14 +39,18 @@ def entries(family: str | None = None) -> list[Entry[Any]]:
 
 
 def found(name: str, family: str | None = None) -> list[Entry[Any] | Alias]:
-    """What a name stands for. Raises InputError, with the names nearest to it."""
+    """What a name stands for: a technique, or a whole family in singular or plural. Raises
+    InputError, with the names nearest to it."""
     all_of_them = entries(family)
     here: list[Entry[Any] | Alias] = [entry for entry in all_of_them if entry.name == name]
     if not here and name in ALIASES:
         here = [ALIASES[name]]
+    if not here:
+        here = [entry for entry in all_of_them if entry.family in (name, f"{name}s", f"{name}es")]
     if here:
         return here
-    known = sorted({entry.name for entry in all_of_them} | set(ALIASES))
+    families = {entry.family for entry in all_of_them}
+    known = sorted({entry.name for entry in all_of_them} | set(ALIASES) | families)
     near = difflib.get_close_matches(name, known, NEAR, cutoff=0.4)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; sweeper catalog lists all names"
     where = "the catalog" if family is None else f"the {family}"
@@ -85,8 +89,8 @@ def whole(known: Entry[Any] | Alias) -> Iterator[str]:
         yield f"{known.name} is no technique of its own: it is {', '.join(known.paths)}"
         yield from _paragraph("", known.summary)
         yield from _cited(known.paper)
-        for path in known.paths:
-            yield from [] if path.startswith("measurement.") else _setting(path)
+        for path in known.settings:
+            yield from _setting(path)
         return
     yield f"{known.name}, of the {known.family}" + ("" if known.shipped else f", {known.origin}")
     yield ""
@@ -168,14 +172,29 @@ def _type(annotation: Any) -> str:
 
 def cited(space: SearchSpace) -> Iterator[str]:
     """The BibTeX of everything that some draw or baseline of a space uses, sorted, each once."""
-    used = {entry.name: entry.paper for entry in used_by(space)} | {"fid": ALIASES["fid"].paper}
-    keys = {paper for paper in used.values() if paper}
-    for key in sorted(keys & papers().keys()):
-        yield papers()[key].bibtex
+    for reference in references(space):
+        yield reference["bibtex"]
         yield ""
-    for name, paper in sorted(used.items()):
+    for name, paper in sorted(_papers_of(space).items()):
         if paper and paper not in papers():
             yield f"% {name} cites {paper}, which is not in the bibliography of sweeper"
+
+
+def references(space: SearchSpace) -> list[dict[str, Any]]:
+    """The papers of everything that some draw or baseline of a space uses, sorted by key: each as
+    BibTeX, as it is read aloud, and with the techniques that are from it."""
+    by_key: dict[str, list[str]] = {}
+    for name, paper in sorted(_papers_of(space).items()):
+        if paper in papers():
+            by_key.setdefault(paper, []).append(name)
+    return [
+        {"key": key, "of": names, "says": str(papers()[key]), "bibtex": papers()[key].bibtex}
+        for key, names in sorted(by_key.items())
+    ]
+
+
+def _papers_of(space: SearchSpace) -> dict[str, str]:
+    return {entry.name: entry.paper for entry in used_by(space)} | {"fid": ALIASES["fid"].paper}
 
 
 def used_by(space: SearchSpace) -> Iterator[Entry[Any]]:
@@ -201,13 +220,13 @@ def _chosen(slot: Slot, branch: Mapping[str, Any]) -> Iterator[Entry[Any]]:
 
 
 def fields_at(path: str) -> list[FieldInfo]:
-    """What a path of a trial leads to: one field, or that of every technique that has it. Raises
-    LookupError where it leads nowhere."""
+    """What a path of a trial leads to: one field, such as a place for techniques, or that of every
+    technique that has it. Raises LookupError where it leads nowhere."""
     keys, model, field = path.split("."), Trial, Trial.model_fields["data"]
     for i, key in enumerate(keys):
         field = model.model_fields[key]
         slot = slot_of(field)
-        if slot is not None:
+        if slot is not None and keys[i + 1 :]:
             name, knob = keys[i + 1 :]
             of = slot.registry.values() if name == "*" else [slot.registry[name]]
             there = [e.knobs.model_fields[knob] for e in of if knob in e.knobs.model_fields]
@@ -221,7 +240,9 @@ def fields_at(path: str) -> list[FieldInfo]:
 def _setting(path: str) -> Iterator[str]:
     """What an alias leads to, where that is one knob, or the same in every technique."""
     first, *others = fields_at(path)
-    if part_of(first) is None:
+    if slot := slot_of(first):
+        yield from _paragraph("place", f"{path}: {', '.join(slot.registry)}")
+    elif part_of(first) is None:
         alike = all(plain_knob("", other) == plain_knob("", first) for other in others)
         yield from _knob(path, first) if alike else _paragraph("knob", f"{path}: as each has it")
 
@@ -246,7 +267,7 @@ def _laws(kind: str, laws: Sequence[Law], says: str) -> Iterator[str]:
         said = [law.tag, says.format(who=who) if who else ""]
         said += [
             f"{word} {term}"
-            for word in ("when", "unless", "beside")
+            for word in ("on", "when", "unless", "beside")
             if (term := getattr(law, word))
         ]
         text = ", ".join(filter(None, said)) + (f": {law.why}" if law.why else "")

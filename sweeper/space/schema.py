@@ -103,21 +103,26 @@ def _field(field: FieldInfo) -> Schema:
 
 def _slot(slot: Slot) -> Schema:
     """Techniques of a family by name, in a mapping to their knobs, or in a hole."""
-    names = {"enum": list(slot.registry)}
-    written = [names, _ref(slot.registry.family)]
+    written = _written(slot)
     if slot.holds == "one":
         return {"anyOf": [*written, _hole("choice", _list({"anyOf": written}))]}
-    if slot.several:
-        written.append({"type": "array", "items": names})
     options = {"anyOf": [*written, {"const": False}]}
     holes = [_hole("choice", _list(options)), _hole("maybe", {"anyOf": written})]
     return {"anyOf": [*written, {"const": False}, *holes]}
+
+
+def _written(slot: Slot) -> list[Schema]:
+    """Techniques of a family as they are written without a hole."""
+    names = {"enum": list(slot.registry)}
+    several = [{"type": "array", "items": names}] if slot.several else []
+    return [names, _ref(slot.registry.family), *several]
 
 
 def _knob(field: FieldInfo) -> Schema:
     value, searched = _value(field), recommended(field)
     options = [value, _hole("choice", _list(value))]
     if kinds(field) & {int, float}:
+        options += [_hole("same_as", _ref("ratio_of"))]
         options += [_hole("int", _ref("range"), step=_ref("step")), _hole("logint", _ref("range"))]
     if float in kinds(field):
         of = _ref("ratio_of")
@@ -135,14 +140,27 @@ def _fixed(field: FieldInfo) -> Schema:
     """A part of the trial that is not searched."""
     slot, part = slot_of(field), part_of(field)
     if slot is not None:
-        return {"anyOf": [{"enum": list(slot.registry)}, _ref(slot.registry.family)]}
-    return _value(field) if part is None else _model(part, _value)
+        return {"anyOf": _written(slot)}
+    return _value(field) if part is None else _model(part, _fixed)
 
 
 def _value(field: FieldInfo) -> Schema:
     annotated: Any = Annotated[field.annotation, "value", *field.metadata]
     adapter: TypeAdapter[Any] = TypeAdapter(annotated)
-    return adapter.json_schema()
+    schema = adapter.json_schema()
+    return Schema(_inlined(schema, schema.pop("$defs", {})))
+
+
+def _inlined(node: Any, models: Mapping[str, Any]) -> Any:
+    """A schema with what it refers to in its place: its own definitions are not the whole's."""
+    match node:
+        case {"$ref": str(name), **others}:
+            return _inlined(models[name.rpartition("/")[2]], models) | others
+        case dict():
+            return {key: _inlined(child, models) for key, child in node.items()}
+        case list():
+            return [_inlined(child, models) for child in node]
+    return node
 
 
 def _hole(kind: str, content: Schema, **modifiers: Schema) -> Schema:

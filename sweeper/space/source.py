@@ -15,7 +15,7 @@ from ruamel.yaml.scalarbool import ScalarBoolean
 from ruamel.yaml.scalarfloat import ScalarFloat
 from ruamel.yaml.scalarint import ScalarInt
 
-from sweeper.config import Problem, Where, show
+from sweeper.problem import Problem, Where, show
 
 
 @dataclass(frozen=True)

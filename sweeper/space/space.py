@@ -6,6 +6,8 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,23 @@ import sweeper
 from sweeper.config import Misfit, Problem, Trial, Where, problems_of
 from sweeper.registry import nearest
 from sweeper.space import laws
+from sweeper.space.axis import lasting
 from sweeper.space.baselines import Baseline, Drawn
 from sweeper.space.compile import Compiler
 from sweeper.space.constraints import Constraint
-from sweeper.space.document import Budget, Document, Limits, Objective, Resources, Retries, Search
-from sweeper.space.holes import Suggester, fill, holes, settle
+from sweeper.space.document import (
+    Budget,
+    Confirm,
+    Document,
+    Limits,
+    Objective,
+    Published,
+    Resources,
+    Retries,
+    Search,
+)
+from sweeper.space.grid import size
+from sweeper.space.holes import Choice, Maybe, Suggester, fill, holes, settle
 from sweeper.space.merge import merge, put
 from sweeper.space.source import Fault, InputError, Mark, Source, parse_value, read
 
@@ -28,6 +42,8 @@ IN_FILE = {
     "use": "files of techniques are named in the space, or by --use",
 }
 """What ``--set`` cannot set, and why."""
+ADAPTED = "base/dcgan.yaml"
+"""The shipped base whose networks and latents the presets of data put others in the place of."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +54,15 @@ class SearchSpace:
     tree: dict[str, Any]
     constraints: tuple[Constraint, ...]
     baselines: tuple[Baseline, ...]
+    given: tuple[Baseline, ...]
     search: Search
+    confirm: Confirm
     budget: Budget
     objective: Objective
     resources: Resources
     retries: Retries
     limits: Limits
+    published: tuple[Published, ...]
     source: Source
 
     @property
@@ -51,29 +70,47 @@ class SearchSpace:
         """Every parameter that some draw has: its name, kind, and range or choices."""
         return [{"name": name, **hole.describe()} for name, hole in dict(holes(self.tree)).items()]
 
+    @cached_property
+    def brackets(self) -> str | None:
+        """The choice that trials share which are judged among themselves; None if all are."""
+        if self.budget.rungs is None:
+            return None
+        by = self.budget.rungs.by
+        if by is None:
+            return "architecture" if "architecture" in _choices(self.tree) else None
+        return None if by == "none" else by
+
+    def at_most(self, trials: int) -> int:
+        """So many trials, baselines and given ones among them, or as many as a grid has."""
+        if self.search.method != "grid":
+            return trials
+        return min(trials, len(self.baselines) + len(self.given) + size(self.tree))
+
     def sample(self, suggester: Suggester) -> Trial:
         """Fill every hole. Raises Misfit when the draw breaks a law."""
-        return self._trial(settle(fill(self.tree, suggester)))
+        return self.made(settle(fill(self.tree, suggester)))
 
     def walk(self, suggester: Suggester) -> None:
         """Ask for a value at every hole of the branches taken, and make nothing of it."""
         fill(self.tree, suggester)
 
     def baseline(self, baseline: Baseline) -> tuple[dict[str, Any], Trial]:
-        """The parameters that a baseline stands for, and its trial. Raises Misfit."""
+        """The parameters that a baseline, or a trial that is given, stands for, and its trial.
+        Raises Misfit."""
         drawn = Drawn(self.tree, baseline.given)
-        trial = self._trial(drawn.tree)
+        trial = self.made(drawn.tree)
         plain = trial.plain()
         if problems := drawn.missing(plain):
             raise Misfit(problems)
         return drawn.params(plain), trial
 
-    def _trial(self, tree: dict[str, Any]) -> Trial:
+    def made(self, tree: dict[str, Any]) -> Trial:
+        """The trial of a tree without holes. Raises Misfit when it breaks a law."""
         trial = Trial.read(tree)
         plain = trial.plain()
         if problems := [p for i, c in enumerate(self.constraints) if (p := _broken(c, i, plain))]:
             raise Misfit(problems)
-        return trial
+        return lasting(self.budget.axis, trial)
 
     def fault(self, problem: Problem) -> Fault:
         """A problem of a draw, at the place in the file that allowed it."""
@@ -173,9 +210,10 @@ def _brought(source: Source, use: Sequence[Path]) -> Source:
 
 
 def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, ...]) -> Source:
-    """A space upon the preset of its data, upon what it extends."""
+    """A space upon what it extends, and that upon the preset of its data: what a file says wins
+    over the preset, but for the base that presets are made to adapt to their data."""
     name = own.tree.get("extends")
-    below = Source({}, {})
+    below, layers = Source({}, {}), [own]
     if isinstance(name, str):
         found = _find(name, path)
         if found is None:
@@ -187,8 +225,11 @@ def _extended(own: Source, path: Path, preset: Source | None, seen: tuple[Path, 
             law = f"a space does not extend itself, but {chain}"
             raise InputError([own.fault(Problem(("extends",), law))])
         base = _as_space(read(found), found)
-        below = _without("name", _extended(base, found, None, (*seen, found.resolve())))
-    for layer in filter(None, (preset, own)):
+        below = _without("name", _extended(base, found, preset, (*seen, found.resolve())))
+    elif preset is not None:
+        adapted = path.resolve() == (shipped() / ADAPTED).resolve()
+        layers = [own, preset] if adapted else [preset, own]
+    for layer in layers:
         below = _laid(below, layer)
     return _without("extends", below)
 
@@ -263,22 +304,28 @@ def _compile(source: Source) -> SearchSpace:
     constraints = _constraints(source.tree.get("constraints"), problems)
     if sound:
         problems += laws.broken(tree, constraints)
+        if document is not None:
+            problems += laws.sought(tree, document)
+            problems += _counted_elsewhere(document, source)
     _refuse(source, problems)
     assert document is not None
     space = SearchSpace(
         document.name,
         tree,
         tuple(constraints.values()),
-        tuple(map(Baseline.read, document.baselines, range(len(document.baselines)))),
+        tuple(map(Baseline.read, document.baselines, count())),
+        tuple(map(Baseline.read, document.given, count())),
         document.search,
+        document.confirm,
         document.budget,
         document.objective,
         document.resources,
         document.retries,
         document.limits,
+        tuple(document.published),
         source,
     )
-    _refuse(source, _unfit(space))
+    _refuse(source, [*_no_bracket(space), *_unfit(space)])
     return space
 
 
@@ -318,6 +365,16 @@ def _horizon(
     return {"horizon_kimg": horizon, "evaluation": evaluation}
 
 
+def _counted_elsewhere(document: Document, source: Source) -> list[Problem]:
+    """Presets of data count how long a trial is in thousands of images."""
+    written = source.marks.get(("budget", "max"))
+    preset = written is None or Path(written.file).parent == shipped() / "data"
+    if document.budget.axis == "kimg" or not preset:
+        return []
+    law = f"the preset of the data counts budget.max in kimg, so set it in {document.budget.axis}"
+    return [Problem(("budget", "axis"), law)]
+
+
 def _constraints(written: Any, problems: list[Problem]) -> dict[int, Constraint]:
     parsed = {}
     for i, text in enumerate(written if isinstance(written, list) else []):
@@ -330,10 +387,13 @@ def _constraints(written: Any, problems: list[Problem]) -> dict[int, Constraint]
 
 
 def _unfit(space: SearchSpace) -> list[Problem]:
-    """What keeps baselines from being trials: each problem where the baseline sets its cause."""
+    """What keeps baselines, and trials that are given, from being trials: each problem where its
+    cause is set."""
     problems, seen = [], set[str]()
-    for i, baseline in enumerate(space.baselines):
-        if baseline.name in seen:
+    listed = [("baselines", i, baseline) for i, baseline in enumerate(space.baselines)]
+    listed += [("given", i, given) for i, given in enumerate(space.given)]
+    for where_from, i, baseline in listed:
+        if where_from == "baselines" and baseline.name in seen:
             law = f"baselines differ by name, but two are called {baseline.name!r}"
             problems.append(Problem(("baselines", i), law))
         seen.add(baseline.name)
@@ -343,10 +403,22 @@ def _unfit(space: SearchSpace) -> list[Problem]:
             for problem in misfit.problems:
                 path = ".".join(map(str, problem.path))
                 cause = [key for key in baseline.given if _related(key, path)]
-                where: Where = ("baselines", i, *([path] if path in cause else cause[:1]))
+                where: Where = (where_from, i, *([path] if path in cause else cause[:1]))
                 law = problem.law if cause else f"{baseline.name!r} is no trial: {problem}"
                 problems.append(Problem(where, law, problem.hint))
     return problems
+
+
+def _choices(tree: Any) -> list[str]:
+    return [name for name, hole in holes(tree) if isinstance(hole, Choice | Maybe)]
+
+
+def _no_bracket(space: SearchSpace) -> list[Problem]:
+    by, known = space.brackets, _choices(space.tree)
+    if by is None or by in known:
+        return []
+    law = f"trials are judged among those of a choice that is searched, but {by} is none"
+    return [Problem(("budget", "rungs", "by"), law, nearest(by, known))]
 
 
 def _related(one: str, other: str) -> bool:

@@ -7,7 +7,6 @@ the file as it may be by then.
 from __future__ import annotations
 
 import hashlib
-import json
 import linecache
 import os
 import shlex
@@ -21,13 +20,11 @@ from typing import Any
 
 from sweeper.catalog import families
 from sweeper.registry import Registry
+from sweeper.space.brought import note, put_here
 from sweeper.space.source import InputError
 
 FOLDER = "use"
 """Where a results folder keeps the files that its trials were made with."""
-
-BROUGHT = "brought.json"
-"""Which of the files there were put there on this machine, and are as they were put."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +115,7 @@ def keep(files: Sequence[Used], folder: Path) -> None:
         if not put_here(path):
             path.write_text(used.source, encoding="utf-8")
     if files:
-        marks = {Path(used.stored).name: mark(folder / used.stored) for used in files}
-        (folder / FOLDER / BROUGHT).write_text(json.dumps(marks))
+        note(folder / FOLDER, [Path(used.stored).name for used in files])
 
 
 def kept(
@@ -145,19 +141,3 @@ def kept(
     for used in files:
         used.load()
     return files
-
-
-def put_here(path: Path) -> bool:
-    """Whether a sweep on this machine wrote a file of a results folder, and nobody since."""
-    try:
-        marks = json.loads((path.parent / BROUGHT).read_text())
-        return bool(marks[path.name] == mark(path))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def mark(path: Path) -> list[int]:
-    """What no copy of a file can have in common with it, and nobody can set: the number that the
-    file system gave it, and when it last changed."""
-    there = path.lstat()
-    return [there.st_ino, there.st_ctime_ns]

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import time
 import warnings
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,8 +36,6 @@ WITH_TUNE = Path(".cache") / "tune"
 DIED = ("the worker process died", "worker")
 FIT: set[tuple[str, str, str]] = set()
 """Sweeps that this worker process was found fit for."""
-TURNED_AWAY = 20.0
-"""Seconds for which a node that cannot run trials keeps one, lest it take them all in turn."""
 LOW = "running low on memory"
 """What Ray says when it has ended a worker before the system would."""
 
@@ -59,16 +56,18 @@ def turned_away(job: Job) -> list[dict[str, Any]]:
     if reason is None:
         FIT.add(sweep)
         return []
-    time.sleep(TURNED_AWAY)
-    return [{"kind": "failed", "cause": "node", "reason": reason, "traceback": ""}]
+    node = ray.get_runtime_context().get_node_id()
+    failed = {"kind": "failed", "cause": "node", "reason": reason, "traceback": ""}
+    return [{**failed, "unfit": node}]
 
 
 class Live:
     """The sweep that this process drives. Tune pickles its parts as soon as it is given them, so
     they hold none.
 
-    ``clock`` knows how long each of Tune's trials has been silent; ``workers`` are its actors, and
-    ``causes`` what took one, until the driver is told.
+    ``clock`` knows how long each of Tune's trials has been silent; ``workers`` are its actors,
+    ``causes`` what took one, until the driver is told, and ``unfit`` the nodes that turned one
+    away.
     """
 
     sweep: ClassVar[Sweep]
@@ -76,6 +75,14 @@ class Live:
     jobs: ClassVar[dict[str, Job]] = {}
     workers: ClassVar[dict[str, Any]] = {}
     causes: ClassVar[dict[str, tuple[str, str]]] = {}
+    unfit: ClassVar[set[str]] = set()
+
+    @classmethod
+    def avoid(cls, node: str, reason: str) -> None:
+        """Send no more trials to a node, and say so once."""
+        if node not in cls.unfit:
+            cls.unfit.add(node)
+            cls.sweep.say(f"no more trials go to a node that joined ({node[:8]}): {reason}")
 
 
 class LedgerSearcher(Searcher):
@@ -85,7 +92,7 @@ class LedgerSearcher(Searcher):
         job = Live.sweep.next()
         if job is not None:
             Live.jobs[trial_id] = job
-            return {"job": job.plain()}
+            return {"job": job.plain(), "unfit": sorted(Live.unfit)}
         return Searcher.FINISHED if Live.sweep.complete or Live.sweep.stopping.is_set() else None
 
     def on_trial_complete(
@@ -117,7 +124,10 @@ class LedgerScheduler(FIFOScheduler):
         if job is None:
             return str(TrialScheduler.STOP)
         Live.clock.hear(trial.trial_id)
-        go_on = Live.sweep.report(job, read(result.get("report")))
+        report = read(result.get("report"))
+        if "unfit" in report:
+            Live.avoid(report["unfit"], report["reason"])
+        go_on = Live.sweep.report(job, report)
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -145,15 +155,17 @@ def death(trial: Any) -> tuple[str, str]:
 
 def took(error: Exception) -> tuple[str, str]:
     """What an error of Ray's says of how a worker was lost, in words, and the cause: the ``node``
-    died, was taken away or cannot be reached; memory ran out (``oom``); or the ``worker`` died
-    alone."""
+    was taken away or lost, memory ran out (``oom``), or the ``worker`` died alone.
+
+    Whether a lost node died or was cut off, Ray cannot know: of either it may say the one or the
+    other.
+    """
     text = str(error)
     if getattr(error, "preempted", False):
         return "its node was taken away", "node"
-    if "node has died" in text or "node died" in text:
-        return "its node died", "node"
-    if isinstance(error, ActorUnavailableError | NodeDiedError):
-        return "its node cannot be reached", "node"
+    unreached = isinstance(error, ActorUnavailableError | NodeDiedError)
+    if unreached or "node has died" in text or "node died" in text:
+        return "its node was lost", "node"
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return ("its node ran out of memory", "oom") if LOW in text else DIED
     return " ".join(text.split())[-300:], cause_of(error)
@@ -198,6 +210,7 @@ class TuneExecutor:
         """Run until the sweep is complete or told to stop. A disk that is full ends no more than a
         segment of it."""
         Live.sweep, Live.clock = sweep, Clock(sweep.plan.space.limits.trial_minutes)
+        Live.unfit = set()
         # It tells of each lost worker with a traceback; the views do in a line.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         segment = 0

@@ -14,6 +14,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from sweeper.ledger.confirmed import Confirmed, sentences
+from sweeper.ledger.descent import descent
 from sweeper.ledger.ledger import BROKEN, Ledger
 from sweeper.ledger.names import format_score, format_value
 from sweeper.sweep.board import COLOURS, MARK, Board, Row, kimg, noun, one_line, ranked
@@ -29,9 +31,10 @@ def answer_json(plan: Mapping[str, Any], ledger: Ledger, folder: Path) -> dict[s
     """What a sweep found, as plain data: the best trials, the baselines, and what it took."""
     board = Board(plan, ledger)
     rows = board.rows
-    best, baselines = found(rows)
+    best, baselines = found(board)
+    fresh = board.confirmed()
     states = Counter(row.state for row in rows)
-    images, full = sum(row.step for row in rows), len(rows) * board.horizon
+    come, full = sum(row.come for row in rows), len(rows) * board.horizon
     bad = [row for row in rows if row.state in BROKEN]
     plain: dict[str, Any] = finite(
         {
@@ -40,14 +43,17 @@ def answer_json(plan: Mapping[str, Any], ledger: Ledger, folder: Path) -> dict[s
             "name": plan["name"],
             "folder": str(folder),
             "metric": board.metric,
-            "complete": len(rows) >= int(plan["trials"]) and all(row.ended for row in rows),
+            "from": plan.get("from"),
+            "complete": board.complete,
             "trials": board.total,
+            "phases": {name: {"ended": n, "of": of} for name, n, of in board.phases()},
+            "confirmed": fresh.plain() if fresh is not None else None,
             "states": {state: states[state] for state in COLOURS},
             "best": [_plain(row) for row in best[:3]],
             "baselines": [_plain(row) for row in baselines],
             "ratio_heldout": ratio(best[:1], baselines[:1]),
-            "images": images,
-            "share_of_full": images / full if full else None,
+            "images": sum(row.step for row in rows),
+            "share_of_full": come / full if full else None,
             "failures": [{"trial": r.name, "state": r.state, "reason": r.reason} for r in bad],
             "next": [command for command, _ in commands(board, folder)],
         }
@@ -57,13 +63,16 @@ def answer_json(plan: Mapping[str, Any], ledger: Ledger, folder: Path) -> dict[s
 
 def _plain(row: Row) -> dict[str, Any]:
     about = {"trial": row.name, "number": row.number, "baseline": row.baseline, "state": row.state}
-    scores = {"score": row.score, "heldout": row.heldout, "images": row.step}
-    return {**about, **scores, "params": dict(row.params)}
+    scores = {"score": row.score, "heldout": row.heldout, "metrics": dict(row.metrics)}
+    return {**about, **scores, "images": row.step, "params": dict(row.params)}
 
 
-def found(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The searched trials and the baselines that have a score, each best first."""
-    best = ranked(rows)
+def found(board: Board) -> tuple[list[Row], list[Row]]:
+    """The searched trials and the baselines that have a score, each best first: those first that
+    were confirmed, once they are."""
+    best, fresh = ranked(board.rows), board.confirmed()
+    place = fresh.places if fresh is not None else {}
+    best.sort(key=lambda row: place.get(row.number, len(place)))
     return [r for r in best if r.baseline is None], [r for r in best if r.baseline is not None]
 
 
@@ -90,14 +99,19 @@ class Answer:
     folder: Path
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        best, baselines = found(self.board.rows)
-        for sentence in (headline(self.board, best, baselines), *took(self.board)):
+        best, baselines = found(self.board)
+        fresh = self.board.confirmed()
+        told = [headline(self.board, best, baselines)]
+        if fresh is not None:
+            told = [Text(one_line(s)) for s in sentences(fresh, self.board.metric)]
+            told[0].stylize("bold")
+        for sentence in (*told, *took(self.board)):
             # A log has no width to keep to, and is searched by line.
             wrapped = sentence.wrap(console, options.max_width, no_wrap=False, overflow="fold")
             yield from wrapped if console.is_terminal else [sentence]
         if compared := [*best[:3], *baselines[:1]]:
             yield Text()
-            yield comparison(self.board, compared)
+            yield comparison(self.board, compared, fresh)
         yield Text()
         pairs = commands(self.board, self.folder)
         wide = max(len(command) for command, _ in pairs)
@@ -111,6 +125,13 @@ class Answer:
 
 def headline(board: Board, best: Sequence[Row], baselines: Sequence[Row]) -> Text:
     """The one sentence that the sweep was run for."""
+    if not best and baselines and all(row.baseline is not None for row in board.rows):
+        first = baselines[0]
+        return Text.assemble(
+            f"Best {board.metric} ",
+            (format_score(first.score), "bold green"),
+            f" by the baseline {one_line(first.baseline or '')}; nothing was searched.",
+        )
     if not best:
         return Text("No searched trial came to a score that counts.", "bold red")
     top, times = best[0], ratio(best, baselines)
@@ -135,20 +156,22 @@ def took(board: Board) -> list[Text]:
     states = Counter(row.state for row in rows)
     ended, full = sum(row.ended for row in rows), len(rows) * board.horizon
     lines = []
-    if ended < board.total:
+    if not board.complete:
         lines.append(Text(f"{ended} of {noun(board.total, 'trial')} have ended.", "yellow"))
     if full:
-        share = sum(row.step for row in rows) / full
+        share = sum(row.come for row in rows) / full
         stopped = f"{states['stopped']} of {noun(len(rows), 'trial')} stopped early"
         lines.append(Text(f"{stopped}; the sweep took {share:.0%} of the images of full trials."))
     for state in BROKEN:
         if bad := [row for row in rows if row.state == state]:
             said = f"{len(bad)} {state}, the first ({bad[0].name}): {bad[0].reason}"
             lines.append(Text(said, COLOURS[state]))
+    if came := descent(board.plan):
+        lines.append(Text(one_line(came)))
     return lines
 
 
-def comparison(board: Board, rows: Sequence[Row]) -> Table:
+def comparison(board: Board, rows: Sequence[Row], fresh: Confirmed | None) -> Table:
     """Configurations side by side: a column a trial, a row a parameter."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", style="dim", no_wrap=True)
@@ -160,6 +183,10 @@ def comparison(board: Board, rows: Sequence[Row]) -> Table:
     ]
     table.add_row(board.metric, *best)
     table.add_row("held-out", *(format_score(row.heldout) for row in rows))
+    for name in sorted({name for row in rows for name in row.metrics}):
+        table.add_row(name, *(format_score(row.metrics.get(name)) for row in rows))
+    for name, cells in again(rows, fresh):
+        table.add_row(name, *cells)
     table.add_row("kimg", *(kimg(row.step) for row in rows))
     for name, short in board.short.items():
         values = [row.params.get(name) for row in rows]
@@ -168,17 +195,33 @@ def comparison(board: Board, rows: Sequence[Row]) -> Table:
     return table
 
 
+def again(rows: Sequence[Row], fresh: Confirmed | None) -> list[tuple[str, list[str]]]:
+    """What trials came to on fresh seeds: a title, and a cell for each."""
+    if fresh is None:
+        return []
+    known = {c.number: c for c in fresh.order}
+    some = [known.get(row.number) for row in rows]
+    spans = [c.interval if c is not None else None for c in some]
+    told = [
+        ("fresh seeds", [format_score(c.mean) if c is not None else "" for c in some]),
+        ("from", [format_score(span[0]) if span is not None else "" for span in spans]),
+        ("to, 95 %", [format_score(span[1]) if span is not None else "" for span in spans]),
+        ("alike", [c.letters if c is not None else "" for c in some]),
+        ("broke", [f"{c.broken} of {c.runs}" if c is not None else "" for c in some]),
+    ]
+    return [(title, cells) for title, cells in told if any(cells)]
+
+
 def commands(board: Board, folder: Path) -> list[tuple[str, str]]:
     """What to type next, and why."""
     where, page = shlex.quote(str(folder)), shlex.quote(str(folder / "report.html"))
-    space = shlex.quote(f"search_spaces/{board.plan['space']}.yaml")
+    space = shlex.quote(board.plan.get("file") or f"search_spaces/{board.plan['space']}.yaml")
     more = int(board.plan["trials"]) + MORE
-    done = sum(row.ended for row in board.rows) >= board.total
-    resume = f"sweeper resume {where}" + (f" --trials {more}" if done else "")
+    resume = f"sweeper resume {where}" + (f" --trials {more}" if board.complete else "")
     return [
         (f"sweeper ui {where}", "every curve and sample, in MLflow"),
         (f"open {page}", "the report"),
-        (resume, f"{MORE} trials more" if done else "go on from here"),
+        (resume, f"{MORE} trials more" if board.complete else "go on from here"),
         (f"sweeper run {space} --data path/to/your/images", "the same on your images"),
     ]
 

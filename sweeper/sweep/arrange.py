@@ -76,11 +76,13 @@ def confined(
 ) -> Confined:
     """Where trials run that are to hold at most so many GPUs.
 
-    On nodes yet to come they cannot be kept together, so that each may come to hold a GPU.
+    On nodes yet to come they cannot be kept together: their shares make up no more GPUs than that,
+    but may lie on others, too.
     """
     if most is None:
         return whole
     if scales:
-        return Confined(None, min(whole.trials, int(most // max(gpus, 1))))
+        together = most * on_one(gpus) if gpus <= 1 else int(most // gpus)
+        return Confined(None, min(whole.trials, together))
     found = confine(present, most, cpus, gpus)
     return Confined(found.nodes, min(whole.trials, found.trials))

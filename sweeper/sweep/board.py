@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
 from rich.text import Text
 
-from sweeper.ledger.ledger import BROKEN, ENDED, Event, Ledger, Record, State
+from sweeper.ledger.come import come
+from sweeper.ledger.confirmed import Confirmed, Run, confirmed, merits
+from sweeper.ledger.health import Finding, Seen, health
+from sweeper.ledger.ledger import BROKEN, ENDED, Event, Ledger, Record, Role, State
 from sweeper.ledger.names import short_names
+from sweeper.sweep.agenda import AFTER, planned
 from sweeper.sweep.failures import explained
 
 COLOURS: dict[State, str] = {
@@ -26,23 +31,30 @@ COLOURS: dict[State, str] = {
 }
 MARK = "◆"
 """Stands beside a baseline everywhere."""
+RARELY = 1.02
+"""By how much the trials that have ended grow before the health of a sweep is looked at again."""
 WARNED = "!"
 """Stands beside the state of a trial of which a diagnostic warns."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """A trial as the views show it."""
 
     number: int
     name: str
     baseline: str | None
+    role: Role
+    run_of: int | None
+    whole: bool
     state: State
     params: Mapping[str, Any]
     step: int
+    come: int
     score: float | None
     heldout: float | None
-    values: tuple[float, ...]
+    metrics: Mapping[str, float | None]
+    values: Sequence[float]
     seconds: float
     rate: float | None
     reason: str
@@ -51,19 +63,24 @@ class Row:
     warned_at: float
 
     @classmethod
-    def of(cls, record: Record) -> Row:
+    def of(cls, record: Record, plan: Mapping[str, Any]) -> Row:
         points = (p.value for p in record.curve if p.value is not None)
-        values = tuple(value for value in points if math.isfinite(value))
+        values = array("d", (value for value in points if math.isfinite(value)))
         warned_at, warned = newest_warning(record.measured) if record.warned else (0.0, "")
         return cls(
             number=record.number,
             name=record.name,
             baseline=record.baseline,
+            role=record.role,
+            run_of=record.of,
+            whole=record.whole,
             state=record.state,
             params=record.params,
             step=record.step,
+            come=come(plan, record.config, record.step),
             score=min(values, default=None),
             heldout=record.heldout,
+            metrics=record.metrics,
             values=values,
             seconds=record.seconds,
             rate=record.rate,
@@ -78,7 +95,18 @@ class Row:
         return self.state in ENDED
 
     @property
+    def phase(self) -> str:
+        return self.role if self.role in AFTER else "search"
+
+    def run(self) -> Run:
+        """What the trial tells of its configuration."""
+        about = (self.number, self.run_of, self.role, self.baseline, self.state)
+        return Run(*about, self.score, self.heldout)
+
+    @property
     def label(self) -> str:
+        if self.run_of is not None:
+            return f"{self.name} of t{self.run_of:03d}"
         return f"{self.name} {MARK}" if self.baseline is not None else self.name
 
 
@@ -111,10 +139,12 @@ class Board:
         self.stages = [*plan["rungs"], self.horizon]
         self.short = short_names([parameter["name"] for parameter in plan["parameters"]])
         self.metric = str(plan["metric"])
-        self._rows = {record.number: Row.of(record) for record in ledger.records}
+        self.agenda = planned(plan)
+        self._rows = {record.number: Row.of(record, plan) for record in ledger.records}
         self._seen = {r.number: r.last.seq for r in ledger.records if r.last is not None}
         self._best = next(iter(ranked(self._rows.values())), None)
         self._guard = threading.Lock()
+        self._health: tuple[int, list[Finding]] = (-1, [])
 
     def learn(self, event: Event) -> bool:
         """Take in what an event changed; False when it was known, as a resumed trial's first
@@ -123,8 +153,9 @@ class Board:
             if event.seq <= self._seen.get(event.trial, 0):
                 return False
             self._seen[event.trial] = event.seq
-            row = self._rows[event.trial] = Row.of(self.ledger[event.trial])
-            if self._best is not None and self._best.number == row.number and not counts(row):
+            row = self._rows[event.trial] = Row.of(self.ledger[event.trial], self.plan)
+            gone = self._best is not None and self._best.number == row.number and not counts(row)
+            if gone or row.role == "repeat":
                 self._best = next(iter(ranked(self._rows.values())), None)
             elif counts(row):
                 self._best = ranked(filter(None, (row, self._best)))[0]
@@ -138,33 +169,68 @@ class Board:
 
     @property
     def total(self) -> int:
-        return max(int(self.plan["trials"]), len(self._rows))
+        """How many trials there will be, as far as that is known."""
+        return sum(of for _, _, of in self.phases())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of them have ended."""
+        return all(ended == of for _, ended, of in self.phases())
+
+    def phases(self) -> list[tuple[str, int, int]]:
+        """The search and what comes after it, if anything does: how many of its trials have ended,
+        and of how many."""
+        ahead = self.agenda.ahead(self.ledger.records)
+        made: dict[str, list[bool]] = {name: [] for name in ahead}
+        for row in self.rows:
+            made.setdefault(row.phase, []).append(row.ended)
+        found = [(name, sum(ends), len(ends) + ahead.get(name, 0)) for name, ends in made.items()]
+        return [phase for phase in found if phase[2] or phase[0] == "search"]
+
+    def confirmed(self) -> Confirmed | None:
+        """What fresh seeds say of the best so far."""
+        return confirmed(map(Row.run, self.rows), self.agenda.space.confirm.seeds)
+
+    def health(self) -> list[Finding]:
+        """What the trials say about the search itself, looked at anew when some more have ended."""
+        ended = sum(row.ended for row in self.rows)
+        looked, found = self._health
+        if ended > looked * RARELY:
+            found = health(self.plan, map(Seen.tells, self.ledger.records), self.ledger.counts)
+            self._health = (ended, found)
+        return found
 
     def __getitem__(self, trial: int) -> Row:
         return self._rows[trial]
 
-    def passed(self, step: int) -> int:
-        """How many rungs lie at or below so many images; the horizon is the last one."""
-        return sum(stage <= step for stage in self.stages)
+    def passed(self, come: int) -> int:
+        """How many rungs lie at or below a place on the axis of the budget; the horizon is the last
+        one."""
+        return sum(stage <= come for stage in self.stages)
 
     def newly_passed(self, event: Event) -> int | None:
         """The rung that a measurement is the first of its trial to pass."""
         if event.kind != "measured":
             return None
-        earlier = [
-            p.step
-            for p in takewhile(lambda p: p.step != event.step, self.ledger[event.trial].curve)
-        ]
-        passed = self.passed(event.step)
-        return passed if passed > self.passed(max(earlier, default=0)) else None
+        record = self.ledger[event.trial]
+        before = [p.step for p in takewhile(lambda p: p.step != event.step, record.curve)]
+        now, earlier = (
+            self.passed(come(self.plan, record.config, step))
+            for step in (event.step, max(before, default=0))
+        )
+        return now if now > earlier else None
 
     def best(self) -> Row | None:
         return self._best
 
     def share(self) -> float:
         """The part of the work that is done: ended trials, and what the others trained so far."""
-        done = sum(1.0 if r.ended else min(r.step / self.horizon, 1.0) for r in self.rows)
+        done = sum(1.0 if r.ended else min(r.come / self.horizon, 1.0) for r in self.rows)
         return done / self.total if self.total else 1.0
+
+    def worker_seconds(self) -> float:
+        """What the sweep has cost so far, in seconds of its workers."""
+        return sum(row.seconds for row in self.rows)
 
     def seconds_left(self, now: float) -> float | None:
         """What is left at the cost so far and with as many stops as so far; None before there is
@@ -174,24 +240,28 @@ class Board:
             return None
         odds = self._odds(rows)
         under_way = [self.left_of(row, odds, now) or 0.0 for row in rows if not row.ended]
-        to_come = self.total - len(rows)
-        work = sum(under_way) + to_come * cost * self._images_left(0, odds)
+        ahead = self.agenda.ahead(self.ledger.records)
+        to_come, whole = sum(ahead.values()), [1.0] * len(odds)
+        work = sum(under_way) + sum(
+            n * cost * self._images_left(0, whole if phase in AFTER else odds)
+            for phase, n in ahead.items()
+        )
         workers = max(1, min(int(self.plan.get("concurrency", 1)), to_come + len(under_way)))
         return max(work / workers, max(under_way, default=0.0))
 
     def left_of(self, row: Row, odds: Sequence[float], now: float) -> float | None:
         """The seconds that a trial is expected to take yet, given its odds at each rung."""
-        cost = row.seconds / row.step if row.step and row.seconds else self._seconds_per_image()
+        cost = row.seconds / row.come if row.come and row.seconds else self._seconds_per_image()
         if cost is None:
             return None
-        if row.baseline is not None:
+        if row.whole:
             odds = [1.0] * len(odds)
         since = now - row.at if row.state == "running" else 0.0
-        return max(0.0, cost * self._images_left(row.step, odds) - since)
+        return max(0.0, cost * self._images_left(row.come, odds) - since)
 
     def _seconds_per_image(self) -> float | None:
         rows = self.rows
-        images, seconds = sum(row.step for row in rows), sum(row.seconds for row in rows)
+        images, seconds = sum(row.come for row in rows), sum(row.seconds for row in rows)
         return seconds / images if images and seconds else None
 
     def _odds(self, rows: Iterable[Row]) -> list[float]:
@@ -199,11 +269,11 @@ class Board:
         on. The early-stopping factor counts as one trial, so that there are odds from the first
         minute on; trials under way count as going on, so that stops, which come early, are not
         taken for the rule."""
-        searched = [row for row in rows if row.baseline is None]
+        searched = [row for row in rows if not row.whole]
         odds = []
         for k, (at, beyond) in enumerate(zip([0, *self.stages], self.stages, strict=False)):
-            reached = [row for row in searched if row.step >= at]
-            gone = sum(row.ended and row.step < beyond for row in reached)
+            reached = [row for row in searched if row.come >= at]
+            gone = sum(row.ended and row.come < beyond for row in reached)
             first = 1.0 if k == 0 else 1 / self.plan["factor"]
             odds.append((len(reached) - gone + first) / (len(reached) + 1))
         return odds
@@ -220,14 +290,19 @@ class Board:
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """The trials that count for something, best first: a broken one does not, whatever it
-    scored."""
+    """The trials of the search that count for something, best first; where they were run on several
+    seeds, by the mean of the runs, which is their score here."""
+    rows = list(rows)
+    if any(row.role == "repeat" for row in rows):
+        known = merits(map(Row.run, rows))
+        rows = [replace(row, score=known.get(row.number)) for row in rows]
     return sorted(filter(counts, rows), key=lambda row: (row.score, row.number))
 
 
 def counts(row: Row) -> bool:
-    """Whether a trial has a score that is not worth nothing for how it ended."""
-    return row.score is not None and row.state not in BROKEN
+    """Whether a trial has a score to rank it by: that of a broken one is worth nothing, and what
+    is run again for another trial is compared elsewhere."""
+    return row.score is not None and row.state not in BROKEN and row.run_of is None
 
 
 def duration(seconds: float | None) -> str:

@@ -4,6 +4,7 @@ the tables written."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.ledger.ledger import Ledger
+from sweeper.ledger.redact import hide
 from sweeper.ledger.tables import Tables
+from sweeper.space.document import Confirm
+from sweeper.sweep.agenda import ordered
 from sweeper.sweep.executor import InlineExecutor, Sweep
 from sweeper.sweep.keeper import copying
 from sweeper.sweep.live import view
@@ -20,6 +24,7 @@ from sweeper.sweep.mirror import place_of
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import project
 from sweeper.sweep.stopping import REQUEST, Ending, code
+from sweeper.sweep.sync import tracked
 from sweeper.sweep.tracking import Tracker, default_uri
 
 KEPT = 5
@@ -46,6 +51,7 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
     ClusterError, and StorageError.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
+    uri = tracked(plan.folder, how.tracking)
     stopping = threading.Event()
     with (
         Ledger(plan.folder) as ledger,
@@ -57,11 +63,12 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
             "concurrency": runner.concurrency,
             "engine": runner.name,
             "storage": how.storage,
+            "tracking": None if uri == default_uri(plan.folder) else hide(uri),
         }
         plan.write(shown)
-        tables = Tables(ledger, plan.folder, plan.protocol_hash)
+        tables = Tables(ledger, plan.folder, plan.protocol.hash)
         screen = view(shown, ledger, json_lines=how.json_lines)
-        tracker = Tracker(shown, ledger, plan.folder, how.tracking or default_uri(plan.folder))
+        tracker = Tracker(shown, ledger, plan.folder, uri, say)
         sweep = Sweep(
             plan,
             ledger,
@@ -73,28 +80,39 @@ def drive(plan: Plan, how: How, say: Callable[[str], None]) -> int:
         )
         ending = Ending(sweep, say, urgent=how.inline)
         try:
-            with ending.heard():
+            with ending.heard(), at_rest():
                 runner.run(sweep)
         finally:
             screen.close()
-            for law, n in sweep.proposer.rejected.items():
-                ledger.count(f"rejected: {law}", n)
             if not ending.code:
-                copy.finish(best(ledger), complete=sweep.complete)
+                copy.finish(best(ledger, plan.space.confirm), complete=sweep.complete)
             if sweep.complete:
                 prune(ledger, plan)
-            sweep.room.write(lambda: tables.write(closing=True), "the tables", stopping)
-            sweep.room.write(
-                lambda: project(plan.space, ledger, plan.folder), "the study", stopping
-            )
+            with ending.signals():
+                sweep.room.write(lambda: tables.write(closing=True), "the tables", stopping)
+                sweep.room.write(
+                    lambda: project(plan.space, ledger, plan.folder), "the study", stopping
+                )
             undelivered = tracker.close(deadline=5.0 if ending.code else 60.0)
+            ending.calm()
         if sweep.exhausted:
             say(f"no more trials: {sweep.exhausted}")
-        for warning in tracker.warnings:
-            say(warning)
+        for line in [*tracker.warnings, *tracker.pages()]:
+            say(line)
         if undelivered:
-            say(f"MLflow lacks {undelivered} runs; sweeper resume sends them")
+            say(f"MLflow lacks {undelivered} records; sweeper sync {followed(plan)} sends them")
         return ending.code or code(ledger)
+
+
+@contextlib.contextmanager
+def at_rest() -> Iterator[None]:
+    """Meanwhile Python's collector of garbage leaves alone what there is, half a million objects of
+    modules above all: going through them holds up a driver for half a second."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextlib.contextmanager
@@ -119,19 +137,21 @@ def executor(plan: Plan, how: How, say: Callable[[str], None]) -> Iterator[Any]:
         yield TuneExecutor(layout.trials, layout.gpus, layout.nodes)
 
 
-def best(ledger: Ledger) -> set[int]:
-    """The best trials and the baselines, whose checkpoints are worth keeping."""
-    ranked = sorted(
-        (r for r in ledger.records if r.score is not None), key=lambda r: r.score or 0.0
-    )
-    return {r.number for r in ranked[:KEPT]} | {r.number for r in ledger.records if r.baseline}
+def best(ledger: Ledger, confirm: Confirm) -> set[int]:
+    """The best trials, fresh runs of the first of them, and the baselines, whose checkpoints are
+    worth keeping."""
+    records = ledger.records
+    chosen = ordered(records, confirm.seeds)[: max(KEPT, confirm.top)]
+    again = {r.number for r in records if r.role == "confirm" and r.of in chosen[:1]}
+    return {*chosen, *again, *(r.number for r in records if r.baseline)}
 
 
 def prune(ledger: Ledger, plan: Plan) -> None:
-    """Of a complete sweep keep the checkpoints of the best trials and the baselines."""
-    kept = best(ledger)
+    """Of a complete sweep keep the checkpoints of the best trials and the baselines, and of those
+    that failed, so that their last moments can be looked at again."""
+    kept = best(ledger, plan.space.confirm)
     for record in ledger.records:
-        if record.number not in kept:
+        if record.number not in kept and record.state != "failed":
             for file in (plan.folder / "trials" / f"{record.number:05d}" / "checkpoints").glob("*"):
                 file.unlink(missing_ok=True)
 

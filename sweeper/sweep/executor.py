@@ -7,26 +7,30 @@ import contextlib
 import logging
 import math
 import os
+import signal
 import sqlite3
 import threading
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sweeper.config import Trial
 from sweeper.ledger.ledger import Event, Ledger, Record, failing
 from sweeper.space.use import Used
+from sweeper.sweep.agenda import Due
 from sweeper.sweep.failures import ADVICE, Cut, TimedOut, again, cause_of, full, no_room, share
-from sweeper.sweep.limits import Alarm, Spent
+from sweeper.sweep.limits import Alarm, Spent, late
 from sweeper.sweep.logs import logged
 from sweeper.sweep.mirror import mirrored
 from sweeper.sweep.plan import Plan
 from sweeper.sweep.proposer import ExhaustedError, Proposer
 from sweeper.sweep.room import POLL, Room
-from sweeper.sweep.rungs import Rungs
+from sweeper.sweep.rungs import Bracket, Rungs
+from sweeper.sweep.stopping import leave
 from sweeper.trial.device import choose_device, confine
 from sweeper.trial.loop import Diverged, train
 
@@ -159,10 +163,17 @@ class Sweep:
         self.driver = uuid.uuid4().hex[:8]
         self.room = Room(self.plan.folder, self.say)
         self.spent = Spent(self.gpu, self.ledger)
-        self.proposer = Proposer(self.plan.space, self.plan.probe, self.plan.seed)
-        self.rungs = Rungs(self.plan.rungs, self.plan.factor)
-        exempt = frozenset(r.number for r in self.ledger.records if r.baseline is not None)
-        self.rungs.replay(self.ledger.history(), exempt)
+        plan = self.plan
+        self.proposer = Proposer(plan.space, plan.probe, plan.seed, plan.shown, plan.ablation)
+        self.agenda = plan.agenda
+        self.rungs = Rungs(self.plan.rungs, self.plan.factor, self.plan.plateau)
+        exempt = frozenset(r.number for r in self.ledger.records if r.whole)
+        self.rungs.replay(
+            self.ledger.history(),
+            exempt,
+            lambda n: self._bracket(self.ledger[n]),
+            lambda n, step: plan.place(self.ledger[n], step),
+        )
         self.live: set[int] = set()
         self.exhausted: str | None = None
         self.failed: set[str] = set()
@@ -172,8 +183,7 @@ class Sweep:
     @property
     def complete(self) -> bool:
         """Whether every trial there is to be has ended."""
-        enough = len(self.ledger) >= self.plan.trials or self.exhausted is not None
-        return enough and not self.ledger.unended
+        return not self.ledger.unended and self._due() is None
 
     def next(self) -> Job | None:
         """The next attempt: a trial that was begun and has not ended, or a new one. None if there
@@ -273,19 +283,41 @@ class Sweep:
                     raise Cut
 
     def _propose(self) -> Record | None:
-        if len(self.ledger) >= self.plan.trials or self.exhausted is not None:
+        due = self._due()
+        if due is None:
             return None
+        before = dict(self.proposer.rejected)
         try:
-            params, trial, baseline = self.proposer.propose(self.ledger.records)
+            made = self.proposer.propose(due, self.ledger.records)
         except ExhaustedError as error:
             self.exhausted = str(error)
-            return None
-        warnings = [str(problem) for problem in trial.warnings()]
-        plain = trial.plain()
-        return self._commit(lambda: self.ledger.add_trial(params, plain, baseline, warnings))
+            return self._propose()
+        finally:
+            self._count(before)
+        warnings = [str(problem) for problem in made.trial.warnings()]
+        plain = made.trial.plain()
+        return self._commit(
+            lambda: self.ledger.add_trial(
+                made.params, plain, made.baseline, warnings, due.role, due.of
+            )
+        )
+
+    def _count(self, before: Mapping[str, int]) -> None:
+        """Enter the draws that were rejected since as many had been."""
+        for law, n in self.proposer.rejected.items():
+            if more := n - before.get(law, 0):
+                self._commit(partial(self.ledger.count, f"rejected: {law}", more))
+
+    def _due(self) -> Due | None:
+        """What is to be run next. Once the space is exhausted, no more than was proposed."""
+        records = self.ledger.records
+        if self.exhausted is None:
+            return self.agenda.due(records)
+        proposed = sum(record.of is None for record in records)
+        return replace(self.agenda, trials=proposed).due(records)
 
     def _measured(self, job: Job, report: dict[str, Any]) -> bool:
-        if wrong := unsound(report):
+        if wrong := unsound(report, self.plan.protocol.hash):
             state, reason = wrong
             if state == "diverged":
                 self._end(job.number, state, reason, cause="nan")
@@ -296,11 +328,16 @@ class Sweep:
         data = {k: v for k, v in report.items() if k != "kind"}
         known = {event.step: event for event in record.measured}
         if step not in known:
+            place = self.plan.place(record, step)
             go_on = not failing(data) and (
                 self.rungs.judge(
-                    job.number, step, report["best"], exempt=record.baseline is not None
+                    job.number,
+                    place,
+                    report["best"],
+                    exempt=record.whole,
+                    bracket=self._bracket(record),
                 )
-                or step >= self.plan.horizon
+                or place >= self.plan.horizon
             )
             decision = "continue" if go_on else "stop"
             self._tell(
@@ -321,14 +358,32 @@ class Sweep:
         if verdict := failing(last.data):
             says = f"{verdict['name']}: {verdict['says']}"
             self._end(record.number, "diagnosed", says, cause="diagnosis")
+        elif last.decision == "stop" and self._converged(record):
+            plateau = self.plan.plateau
+            assert plateau is not None
+            fell = f"best {last.data['best']:.4g} fell by less than {plateau.tolerance:.2g} of it"
+            why = f"converged: {fell} in {plateau.patience} evaluations"
+            self._end(record.number, "stopped", why, converged=True)
         elif last.decision == "stop":
-            passed = sum(level <= last.step for level in self.plan.rungs)
-            why = f"best {last.data['best']:.4g} is not among the best 1/{self.plan.factor}"
+            place = self.plan.place(record, last.step)
+            passed = sum(level <= place for level in self.plan.rungs)
+            among = f" of its {self.plan.space.brackets}" if self.plan.space.brackets else ""
+            why = f"best {last.data['best']:.4g} is not among the best 1/{self.plan.factor}{among}"
             self._end(
                 record.number, "stopped", f"rung {passed} at {last.step / 1000:g} kimg: {why}"
             )
-        elif last.step >= self.plan.horizon:
-            self._end(record.number, "completed", f"the full {self.plan.horizon / 1000:g} kimg")
+        elif self.plan.place(record, last.step) >= self.plan.horizon:
+            whole = record.config["horizon_kimg"]
+            self._end(record.number, "completed", f"the full {whole:g} kimg")
+
+    def _bracket(self, record: Record) -> Bracket:
+        """What a trial has in common with those that it is judged among."""
+        by = self.plan.space.brackets
+        return record.params.get(by) if by else None
+
+    def _converged(self, record: Record) -> bool:
+        bests = [point.best for point in record.curve if point.best is not None]
+        return self.plan.plateau is not None and self.plan.plateau.reached(bests)
 
     def _end(self, number: int, state: Any, reason: str, **data: Any) -> None:
         self._tell(self._commit(lambda: self.ledger.ended(number, state, reason, **data)))
@@ -344,14 +399,17 @@ class Sweep:
                     log.warning("%s fails, and the sweep goes on: %r", name, error)
 
 
-def unsound(report: dict[str, Any]) -> tuple[str, str] | None:
-    """How a trial ends whose measurement is none, and why: it failed where a number is missing, and
-    diverged where one is not finite."""
+def unsound(report: dict[str, Any], protocol: str) -> tuple[str, str] | None:
+    """How a trial ends whose measurement is none, and why: it failed where a number is missing or
+    of another protocol than the sweep's, and diverged where one is not finite."""
     images, losses = report.get("images"), report.get("losses")
     if type(images) is not int or images < 1:
         return "failed", f"a measurement says after how many images it was, but got {images!r}"
     if not isinstance(losses, dict):
         return "failed", f"a measurement holds the losses by name, but got {losses!r}"
+    if (under := report.get("protocol")) != protocol:
+        law = "numbers are ranked under one protocol"
+        return "failed", f"{law}, which is {protocol}, but this was measured under {under!r}"
     heldout = [] if report.get("heldout") is None else ["heldout"]
     for name in [*MEASURED, *heldout]:
         value = report.get(name)
@@ -383,11 +441,18 @@ class InlineExecutor:
                     return
 
     def _run(self, sweep: Sweep, job: Job, alarm: Alarm) -> None:
-        reports = work(job)
+        reports, deaf = work(job), partial(self._deaf, sweep, job, alarm.minutes)
         try:
-            while (report := alarm.next(reports)) is not None and sweep.report(job, report):
+            while (report := alarm.next(reports, deaf)) is not None and sweep.report(job, report):
                 pass
-        except TimedOut as late:
-            sweep.lost(job, str(late), "timeout")
+        except TimedOut as error:
+            sweep.lost(job, str(error), "timeout")
         else:
             sweep.finished(job)
+
+    def _deaf(self, sweep: Sweep, job: Job, minutes: float | None) -> None:
+        """End this process, since the trial in it does not end: it cannot be ended alone."""
+        reason = f"{late(minutes)}, and it cannot be interrupted"
+        sweep.lost(job, reason, "timeout")
+        sweep.say(f"stopping: {sweep.ledger[job.number].name}: {reason}")
+        leave(sweep, 128 + signal.SIGTERM)

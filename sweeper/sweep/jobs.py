@@ -18,11 +18,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from sweeper.ledger.redact import credentials, hide
 from sweeper.space.source import InputError
 from sweeper.space.space import written_in
 from sweeper.space.use import bring
-from sweeper.sweep.plan import Settings, new_name, reader
+from sweeper.sweep.plan import Settings, new_name, space_of
 from sweeper.sweep.where import (
     DASHBOARD,
     LAUNCHER,
@@ -46,10 +48,21 @@ GRACE = 30
 GONE = 60.0
 """Seconds after which a cluster that does not answer is not waited for."""
 LOOK = 2.0
+RETRY = 0.5
 ASKED = 10.0
 TRIES = 30
 NAMES = 100
 """How many names are tried on a head."""
+PLACES = {
+    "--from": "a path from /",
+    "--storage": "a path from / or s3://BUCKET/FOLDER",
+    "--tracking-uri": "a server's, or a path from / as in sqlite:////mnt/shared/mlflow.db",
+}
+"""What options that name a place are to be on a cluster."""
+CREDENTIALS = (
+    "where the head's Ray is started, set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, "
+    "or AWS's own variables"
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ class Order:
         return f"for try in $(seq {TRIES}); do {stop} && exit; sleep 2; done; exit 1"
 
 
-HERE = frozenset({"address", "inline", "dry_run", "name", "out", "use"})
+HERE = frozenset({"address", "inline", "name", "out", "use"})
 """Options that mean something on this machine, or are put differently on a head."""
 
 
@@ -108,25 +121,27 @@ def run_order(context: Context) -> Order:
     overrides, use = tuple(given["overrides"] or ()), tuple(given["use"] or ())
     settings = Settings(given["space"], given["data"], overrides, name=given["name"], use=use)
     check_data(settings.data)
+    words = checked(typed(context))
     # Where the data is a path, it is one on the cluster; the space is checked upon other data.
     path = settings.data is not None and Path(settings.data).is_absolute()
     here = replace(settings, data=None) if path else settings
     bring(use)
-    space, _ = reader(here)(settings.overrides)
+    space, _ = space_of(here)
     wanted = settings.name or space.name
     new_name(given["out"], wanted)  # refuses what is no name
     files = placed([*written_in(settings.space), *use])
     names = {path: name for name, path in files.items()}
     used = [f"--use={names[path.resolve()]}" for path in use]
-    words = ["run", names[settings.space.resolve()], *typed(context), *used]
-    return Order(words, files, wanted, True, given["storage"])
+    command = ["run", names[settings.space.resolve()], *words, *used]
+    return Order(command, files, wanted, True, given["storage"])
 
 
 def resume_order(context: Context) -> Order:
-    """What ``sweeper resume`` is on a cluster: of the results of that name on its head."""
+    """What ``sweeper resume`` or ``ablate`` is on a cluster: of the results of that name on its
+    head. Raises InputError for what would be refused there."""
     files = placed(context.params["use"] or ())
     return Order(
-        ["resume", *typed(context), *(f"--use={name}" for name in files)],
+        [str(context.info_name), *checked(typed(context)), *(f"--use={name}" for name in files)],
         files,
         context.params["folder"].resolve().name,
         False,
@@ -134,11 +149,40 @@ def resume_order(context: Context) -> Order:
     )
 
 
+def here() -> Order:
+    """Refuse to go on from results that are here, where the cluster does not look. Raises
+    InputError."""
+    law = "what a sweep on a cluster found lies on its head, and is continued there"
+    raise InputError([f"{law}; --address local continues here"])
+
+
 def check_data(data: str | None) -> None:
     """Refuse data that is here, where the cluster does not look. Raises InputError."""
-    if data is not None and not Path(data).is_absolute() and Path(data).expanduser().is_dir():
+    if data is not None and not Path(data).is_absolute() and Path(data).expanduser().exists():
         law = "a sweep on a cluster reads data that is there, so --data is a name or a path from /"
-        raise InputError([f"{law}, but {data} is a folder here; --address local sweeps here"])
+        raise InputError([f"{law}, but {data} is here; --address local sweeps here"])
+
+
+def checked(words: list[str]) -> list[str]:
+    """The options as they were typed. Raises InputError where one holds a password, since whoever
+    sees a cluster's jobs reads them, or is a path from here, since that is another one there."""
+    for word in words:
+        option, _, place = word.partition("=")
+        if option in PLACES and credentials(place):
+            law = f"who sees a cluster's jobs reads their words, so {option} has no password"
+            raise InputError([f"{law}, but got {hide(place)}; {CREDENTIALS}"])
+        if option in PLACES and not same_there(place):
+            law = f"a sweep on a cluster reads its paths there, so {option} is {PLACES[option]}"
+            raise InputError([f"{law}, but got {place}; --address local sweeps here"])
+    return words
+
+
+def same_there(place: str) -> bool:
+    """Whether an address means on a cluster what it means here: a server's, or a path from /."""
+    parts = urlsplit(place)
+    if parts.scheme == "sqlite":
+        return parts.path.startswith("//")
+    return parts.path.startswith("/") if parts.scheme in ("", "file") else True
 
 
 def placed(files: Sequence[Path]) -> dict[str, Path]:
@@ -271,6 +315,8 @@ class Job:
                     seen = loop.time()
                     if info["status"] in ("SUCCEEDED", "FAILED", "STOPPED"):
                         await asyncio.wait({tail}, timeout=ASKED)
+                        tail.cancel()
+                        await asyncio.to_thread(self._rest, info)
                         return info
                 if tail.done() and not self.left:  # the line broke, or nothing is logged yet
                     await asyncio.sleep(LOOK)
@@ -290,6 +336,23 @@ class Job:
                 fresh, skip = text[skip:], max(0, skip - len(text))
                 self.shown += len(fresh)
                 self.screen.write(fresh)
+
+    def _rest(self, info: Mapping[str, Any]) -> None:
+        """Show what was logged last, where the line broke before it came. The parts of a busy head
+        answer late, so one whose command did run is asked until it has a log."""
+        deadline = time.monotonic() + ASKED
+        while True:
+            with contextlib.suppress(RuntimeError, OSError):
+                text = self.client.get_job_logs(self.id)
+                fresh, self.shown = text[self.shown :], max(self.shown, len(text))
+                self.screen.write(fresh)
+                if text or info.get("driver_exit_code") is None:
+                    return
+            if time.monotonic() > deadline:
+                follow = f"ray job logs --address {self.again} {self.id}"
+                self.say(f"the end of its log did not come; to see it:\n  {follow}")
+                return
+            time.sleep(RETRY)
 
     def _info(self) -> dict[str, Any] | None:
         try:

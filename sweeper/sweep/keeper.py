@@ -27,6 +27,9 @@ from sweeper.catalog.metrics.features import classifier_path
 from sweeper.ledger.ledger import Event, held
 from sweeper.ledger.links import check_links
 from sweeper.registry import nearest
+from sweeper.space.brought import put_here
+from sweeper.space.source import InputError
+from sweeper.sweep import earlier
 from sweeper.sweep.mirror import (
     CACHE,
     CHECKPOINTS,
@@ -49,7 +52,7 @@ LEDGERS = "ledger"
 bytes."""
 KEEP = 2
 DRIVER, STOP = "driver.json", "stop"
-DESCRIBING = ("sweep.json", "resolved.yaml", "space.yaml")
+DESCRIBING = ("sweep.json", "resolved.yaml", "space.yaml", earlier.FILE)
 PAUSE = 2.0
 """Seconds between two copies, at least."""
 SHARE = 20
@@ -280,8 +283,10 @@ def put_cache(base: Storage, plan: Plan) -> None:
         # The description comes after what it describes: with it, the data is there.
         if f"{data}/meta.json" not in there:
             storage.put(path / file, f"{data}/{file}")
-    files = [f"references/{plan.protocol_hash}.pt"]
-    if plan.protocol["features"] == "classifier":
+    hashes = (plan.protocol.hash, plan.full_protocol.hash, f"{plan.full_protocol.hash}-features")
+    names = [f"references/{name}.pt" for name in hashes]
+    files = [name for name in names if (plan.cache / name).is_file()]
+    if plan.protocol.features == "classifier":
         made = classifier_path(plan.store, plan.cache / "features")
         files.append(made.relative_to(plan.cache).as_posix())
     for name in files:
@@ -383,14 +388,16 @@ def find(base: Storage, wanted: str) -> Stored:
 def recover(folder: Path, uri: str | None, say: Callable[[str], None]) -> tuple[Path, str | None]:
     """Before a sweep goes on: take over what its storage has and its folder has not. Returns the
     folder and the storage, which is the one given or the one it began with. Raises StorageError,
-    and LedgerError for a folder that leads out of itself."""
+    LedgerError for a folder that leads out of itself, and InputError for one that names a storage
+    and was brought from elsewhere."""
     if not folder.exists() and folder.name == str(folder):
         folder = Path("results") / folder
     if folder.is_dir():
         check_links(folder)  # before anything is written there
     known = described(folder)
-    uri = uri or known.get("storage")
+    uri = uri or own_storage(folder)
     if uri is None:
+        refuse_foreign(folder, "--storage")
         return folder, None
     base = Storage(uri)
     id = known.get("id")
@@ -428,6 +435,21 @@ def described(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return plain if isinstance(plain, dict) else {}
+
+
+def own_storage(folder: Path) -> str | None:
+    """The storage that a results folder names, if a sweep on this machine wrote that down: nobody
+    else decides whom this machine talks to."""
+    return described(folder).get("storage") if put_here(folder / "sweep.json") else None
+
+
+def refuse_foreign(folder: Path, option: str) -> None:
+    """Raise InputError if a results folder from elsewhere names a storage, with the ``option`` that
+    accepts it."""
+    named = described(folder).get("storage")
+    if named is not None and own_storage(folder) is None:
+        law = f"its sweep.json, which was brought from elsewhere, names a storage: {named}"
+        raise InputError([f"{folder}: {law}; if you trust it, add {option} {named}"])
 
 
 def restore(storage: Storage, folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 from types import FrameType
@@ -16,6 +16,8 @@ from sweeper.space.document import Limits
 from sweeper.sweep.failures import TimedOut, share
 
 HOUR = 3600.0
+GRACE = 30.0
+"""Seconds that a trial in this very thread has to end after its time, before the process is."""
 
 
 @dataclass
@@ -92,12 +94,14 @@ class Clock:
 class Alarm:
     """Ends the waiting for a trial's next measurement, in this very thread, after so many minutes.
 
-    Only the main thread can be ended in its work; in any other there is no end to the waiting.
+    Only the main thread can be ended in its work; in any other there is no end to the waiting. It
+    hears of it between two steps of Python: one that stays in a library's code does not.
     """
 
     def __init__(self, minutes: float | None) -> None:
         main = threading.current_thread() is threading.main_thread()
         self.minutes, self.armed = minutes if main else None, False
+        self.waiting = False
 
     def __enter__(self) -> Self:
         if self.minutes is not None:
@@ -108,22 +112,34 @@ class Alarm:
         if self.minutes is not None:
             signal.signal(signal.SIGUSR2, self.before)
 
-    def next(self, reports: Iterator[dict[str, Any]]) -> dict[str, Any] | None:
-        """The next report, or None after the last. Raises TimedOut."""
+    def next(
+        self, reports: Iterator[dict[str, Any]], deaf: Callable[[], object]
+    ) -> dict[str, Any] | None:
+        """The next report, or None after the last. Calls ``deaf``, in another thread, where the
+        trial has not ended some time after it was told to. Raises TimedOut."""
         if self.minutes is None:
             return next(reports, None)
         main = threading.main_thread().ident
         assert main is not None
-        timer = threading.Timer(60 * self.minutes, signal.pthread_kill, (main, signal.SIGUSR2))
-        timer.daemon = True
-        self.armed = True
-        timer.start()
+        timers = [
+            threading.Timer(60 * self.minutes, signal.pthread_kill, (main, signal.SIGUSR2)),
+            threading.Timer(60 * self.minutes + GRACE, self._give_up, (deaf,)),
+        ]
+        self.armed = self.waiting = True
+        for timer in timers:
+            timer.daemon = True
+            timer.start()
         try:
             return next(reports, None)
         finally:
-            self.armed = False
-            timer.cancel()
-            timer.join()
+            self.armed = self.waiting = False
+            for timer in timers:
+                timer.cancel()
+                timer.join()
+
+    def _give_up(self, deaf: Callable[[], object]) -> None:
+        if self.waiting:
+            deaf()
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
         # One that comes too late is for a report that was in time.

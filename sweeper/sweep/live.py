@@ -11,7 +11,7 @@ import math
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -54,7 +54,7 @@ WIDEST = 16
 GAP = 2
 """Widths of the table: its widest column, and the room between two."""
 
-FURNITURE = 9
+FURNITURE = 10
 """Lines of the picture that are not trials: header, bar, column titles, footer, and some air."""
 
 
@@ -67,16 +67,22 @@ class Listener(Protocol):
 
 
 def view(
-    plan: Mapping[str, Any], ledger: Ledger, *, json_lines: bool, console: Console | None = None
+    plan: Mapping[str, Any],
+    ledger: Ledger,
+    *,
+    json_lines: bool,
+    console: Console | None = None,
+    began: float | None = None,
 ) -> Listener:
     """The view of a sweep that suits where its output goes: a table that redraws itself on a
-    terminal, a plain line per event elsewhere, JSON lines when asked for."""
+    terminal, a plain line per event elsewhere, JSON lines when asked for. The sweep ``began``
+    now, or at a time that is told."""
     console = console or Console()
     if json_lines:
         return JsonLines(plan, ledger, console.file, PlainLines(plan, ledger, sys.stderr))
     # Asked of the file itself: FORCE_COLOR makes rich take any pipe for a terminal.
     if console.is_interactive and console.file.isatty():
-        return LiveTable(plan, ledger, console)
+        return LiveTable(plan, ledger, console, began or time.time())
     return PlainLines(plan, ledger, console.file)
 
 
@@ -105,9 +111,10 @@ class LiveTable:
     SHARE = 0.05
     """The part of the time that drawing may take: a long sweep is drawn less often."""
 
-    def __init__(self, plan: Mapping[str, Any], ledger: Ledger, console: Console) -> None:
-        self.board, self.console = Board(plan, ledger), console
-        self._began = time.time()
+    def __init__(
+        self, plan: Mapping[str, Any], ledger: Ledger, console: Console, began: float
+    ) -> None:
+        self.board, self.console, self._began = Board(plan, ledger), console, began
         self._changed, self._closed = threading.Event(), threading.Event()
         # Rich's own refreshing draws all frames alike, changed or not.
         self._live = Live(console=console, auto_refresh=False)
@@ -130,11 +137,15 @@ class LiveTable:
         self._live.stop()
 
     def _redraw(self) -> None:
+        # One drawing that was slow, as the first is, which imports what the others have, says
+        # nothing of the next.
+        took = deque([0.0], maxlen=2)
         while not self._closed.is_set():
             self._changed.clear()
-            begun = time.monotonic()
+            begun = time.thread_time()
             self._draw()
-            self._closed.wait(max(self.FASTEST, (time.monotonic() - begun) / self.SHARE))
+            took.append(time.thread_time() - begun)
+            self._closed.wait(max(self.FASTEST, min(took) / self.SHARE))
             self._changed.wait(self.CLOCK - self.FASTEST)
 
     def _draw(self) -> None:
@@ -143,14 +154,22 @@ class LiveTable:
         self._live.update(picture, refresh=True)
 
 
-def frame(board: Board, began: float, now: float, width: int, height: int) -> Group:
-    """One picture of a sweep: what it is, how far it is, its trials."""
+def frame(
+    board: Board, began: float, now: float, width: int, height: int, *, going: bool = True
+) -> Group:
+    """One picture of a sweep: what it is, how far it is, its trials; and if it is ``going`` on,
+    when it ends."""
     head = flow([Text(board.plan["name"], style="bold"), *map(Text, summary(board.plan))], width)
     links = [
         Text.assemble((f"{name} ", "dim"), (url, "blue"), overflow="fold")
         for name, url in board.plan.get("links", {}).items()
     ]
-    top: list[RenderableType] = [head, *links, budget(board, now - began, now, width), Text()]
+    top: list[RenderableType] = [
+        head,
+        *links,
+        budget(board, now - began, now, width, going),
+        Text(),
+    ]
     rows = board.rows
     room = max(1, height - head.plain.count("\n") - len(links) - FURNITURE)
     shown = chosen(rows, room)
@@ -173,11 +192,11 @@ def flow(parts: Sequence[Text], width: int, gap: str = "  ·  ") -> Text:
     return text
 
 
-def budget(board: Board, elapsed: float, now: float, width: int) -> Table:
+def budget(board: Board, elapsed: float, now: float, width: int, going: bool) -> Table:
     """A bar for the share of the work that is done, and what it brought so far."""
     rows, best, left = board.rows, board.best(), board.seconds_left(now)
     done = sum(row.ended for row in rows)
-    words = [Text(f"{board.share():.0%}", "bold"), Text(f"{done}/{noun(board.total, 'trial')}")]
+    words = [Text(f"{board.share():.0%}", "bold"), Text(far(board))]
     if best is not None:
         score = Text(f"best {metric_title(board.metric)} ")
         words.append(score.append(format_score(best.score), "bold green").append(f" {best.label}"))
@@ -185,7 +204,9 @@ def budget(board: Board, elapsed: float, now: float, width: int) -> Table:
     if done < board.total and left is not None:
         ends = datetime.fromtimestamp(now + left).strftime("%H:%M")
         words[-1].append(f", ~{duration(left)} left")
-        words.append(Text(f"ends {ends}"))
+        words += [Text(f"ends {ends}")] if going else []
+    if cost := board.worker_seconds():
+        words.append(Text(f"{duration(cost)} of worker time"))
     while len(words) > 3 and sum(word.cell_len + 3 for word in words) + 10 > width:
         words.pop()
     text = flow(words, max(width - 10, 20), " · ")
@@ -194,6 +215,15 @@ def budget(board: Board, elapsed: float, now: float, width: int) -> Table:
     line = Table.grid(padding=(0, 2, 0, 0))
     line.add_row(bar, text)
     return line
+
+
+def far(board: Board) -> str:
+    """How many trials have ended, in each phase if there are several."""
+    phases = board.phases()
+    if len(phases) == 1:
+        _, ended, of = phases[0]
+        return f"{ended}/{noun(of, 'trial')}"
+    return " · ".join(f"{name} {ended}/{of}" for name, ended, of in phases)
 
 
 def chosen(rows: Sequence[Row], room: int) -> list[Row]:
@@ -255,7 +285,7 @@ def standing(board: Board, rows: Sequence[Row]) -> list[Column]:
     leader = best.number if best is not None else None
     names = [Text(row.label) for row in rows]
     states = [state(row) for row in rows]
-    rungs = [f"{board.passed(row.step)}/{len(board.stages)}" for row in rows]
+    rungs = [f"{board.passed(row.come)}/{len(board.stages)}" for row in rows]
     scores = [
         Text(format_score(row.score), "bold green" if row.number == leader else "") for row in rows
     ]
@@ -336,6 +366,10 @@ def footer(board: Board, rows: Sequence[Row], shown: Sequence[Row], width: int) 
         said = Text.assemble((who, colour), (what, "dim"))
         said.truncate(width, overflow="ellipsis")
         lines.append(said)
+    for finding in board.health()[:1]:
+        said = Text.assemble((f"{finding.says}: ", "yellow"), (finding.advice, "dim"))
+        said.truncate(width, overflow="ellipsis")
+        lines.append(said)
     return Text("\n").join(lines)
 
 
@@ -348,7 +382,7 @@ class PlainLines:
     def __init__(self, plan: Mapping[str, Any], ledger: Ledger, out: IO[str]) -> None:
         self.board, self.out = Board(plan, ledger), out
         self._guard, self._open = threading.Lock(), True
-        self._began = time.time()
+        self._began, self._judged = time.time(), set[str]()
         known = ledger.length
         going_on = [f"going on after {noun(known, 'event')}"] if known else []
         trials = noun(self.board.total, "trial")
@@ -364,16 +398,22 @@ class PlainLines:
                 if verdict["level"] == "warn":
                     said = one_line(f"{verdict['name']}: {verdict['says']}")
                     self._say(event.at, name, f"{_word('warning')}{self._at(event)}{said}")
+            if event.kind == "ended":
+                self._judge(event)
+
+    def _judge(self, event: Event) -> None:
+        """Say what is new of the health of the sweep, once."""
+        for finding in self.board.health():
+            if finding.rule not in self._judged:
+                self._judged.add(finding.rule)
+                self._say(event.at, "sweep", f"{finding.says}: {finding.advice}")
 
     def close(self) -> None:
         """Say how far it came."""
         if not self._open:
             return
-        done, best = sum(row.ended for row in self.board.rows), self.board.best()
-        words = [
-            f"{done}/{noun(self.board.total, 'trial')} ended",
-            duration(time.time() - self._began),
-        ]
+        best = self.board.best()
+        words = [f"{far(self.board)} ended", duration(time.time() - self._began)]
         if best is not None:
             words.insert(1, f"best {self.board.metric} {format_score(best.score)} ({best.name})")
         self._say(time.time(), "sweep", ", ".join(words))
@@ -395,12 +435,14 @@ class PlainLines:
 
     def _start(self, event: Event, row: Row) -> str:
         again = f"attempt {event.attempt} from {kimg(event.step)} kimg  "
-        baseline = f"baseline {one_line(row.baseline)}  " if row.baseline is not None else ""
+        what = f"baseline {one_line(row.baseline)}  " if row.baseline is not None else ""
+        if row.run_of is not None:
+            what = f"{row.role} of t{row.run_of:03d}  "
         params = (
             f"{self.board.short.get(name, name)} {one_line(format_value(value))}"
             for name, value in row.params.items()
         )
-        return (again if event.attempt > 1 else "") + baseline + "  ".join(params)
+        return (again if event.attempt > 1 else "") + what + "  ".join(params)
 
     def _measurement(self, event: Event) -> str:
         best, rung = self.board.best(), self.board.newly_passed(event)
@@ -448,7 +490,17 @@ class JsonLines:
         self.board, self.out, self.human = Board(plan, ledger), out, human
         self._guard, self._open = threading.Lock(), True
         fields = ("id", "name", "space", "data", "metric", "horizon_kimg", "every_kimg", "rungs")
-        more = ("factor", "trials", "seed", "parameters", "baselines", "concurrency", "engine")
+        more = (
+            "factor",
+            "trials",
+            "runs",
+            "confirm",
+            "seed",
+            "parameters",
+            "baselines",
+            "concurrency",
+            "engine",
+        )
         about = {name: plan[name] for name in (*fields, *more, "links") if name in plan}
         self._say("sweep", {**about, "at": time.time(), "events_before": ledger.length})
 
@@ -474,11 +526,13 @@ class JsonLines:
     def _fields(self, event: Event, row: Row) -> dict[str, Any]:
         match event.kind:
             case "started":
-                return {"params": dict(row.params), "baseline": row.baseline}
+                role = {"role": row.role, "of": row.run_of}
+                return {"params": dict(row.params), "baseline": row.baseline, **role}
             case "measured":
                 return {**event.data, **self._verdict(event)}
             case "ended":
-                found = {"score": row.score, "heldout": row.heldout, "seconds": row.seconds}
+                found = {"score": row.score, "heldout": row.heldout, "metrics": dict(row.metrics)}
+                found |= {"seconds": row.seconds}
                 return {"state": event.decision, **found, **event.data}
         return {"reason": event.data["reason"]}
 

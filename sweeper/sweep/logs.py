@@ -20,7 +20,9 @@ from sweeper.ledger.ledger import Event, Ledger, Record
 from sweeper.ledger.names import format_score
 from sweeper.ledger.redact import hide
 from sweeper.registry import nearest
+from sweeper.space.brought import put_here
 from sweeper.space.source import InputError
+from sweeper.sweep.agenda import planned
 from sweeper.sweep.mirror import attempts, newest, trial_name
 from sweeper.sweep.storage import Storage, StorageError
 
@@ -158,7 +160,8 @@ def of_trial(folder: Path, word: str, *, follow: bool) -> Iterator[str]:
     """The lines of a trial's log."""
     record = read(folder, word)
     plan = plan_of(folder)
-    position, storage = 0, plan.get("storage")
+    position = 0
+    storage = plan.get("storage") if put_here(folder / "sweep.json") else None
     while True:
         # Looked at before the log, which is complete once the trial has ended.
         over = not follow or record.ended
@@ -217,8 +220,8 @@ def story(folder: Path, *, follow: bool) -> Iterator[str]:
         for event in events:
             told = event.seq
             yield said(event)
-        wanted = plan_of(folder)["trials"]
-        if not follow or (len(records) >= wanted and all(record.ended for record in records)):
+        ahead = planned(plan_of(folder)).ahead(records)
+        if not follow or (not any(ahead.values()) and all(record.ended for record in records)):
             return
         time.sleep(POLL)
 

@@ -107,7 +107,8 @@ def mirrored(work: Work) -> Work:
 
 def with_data(trial: Mapping[str, Any], packed: Path) -> dict[str, Any]:
     """The trial, on packed data if what it was packed from is somewhere else."""
-    path = next(iter(trial["data"].values())).get("path")
+    knobs = next(iter(trial["data"].values()))
+    path = knobs.get("path", knobs.get("root"))
     if path is None or os.path.exists(path) or not (packed / "meta.json").is_file():
         return dict(trial)
     return {**trial, "data": {"packed": {"path": str(packed)}}}

@@ -14,8 +14,8 @@ import torch
 
 from sweeper.config import Trial
 from sweeper.sweep.plan import Plan, some_draws
-from sweeper.trial.assemble import build
 from sweeper.trial.device import CONTEXT
+from sweeper.trial.networks import build
 
 FRAGMENTED = 1.15
 """How much more memory a process holds at most than the probe of it did: other draws, and holes."""
@@ -166,8 +166,9 @@ def heaviest(plan: Plan) -> list[Trial]:
 
     def weight(trial: Trial) -> int:
         with torch.device("meta"):
-            pair = build(trial, plan.store.meta.shape, plan.store.meta.classes)
-        return trial.batch.size * sum(p.numel() for network in pair for p in network.parameters())
+            built = build(trial, plan.store.meta.shape, plan.store.meta.known)
+        networks = [network for pair in built.networks.values() for network in pair]
+        return trial.batch.size * sum(p.numel() for net in networks for p in net.parameters())
 
     drawn = [trial for _, trial in some_draws(plan, DRAWS)]
     return sorted(drawn, key=weight, reverse=True)[:MEASURED]

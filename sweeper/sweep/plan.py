@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,24 +19,33 @@ from typing import Any
 from ruamel.yaml import YAML
 
 import sweeper
-from sweeper.catalog import families as of
+from sweeper.catalog.datasets.choose import source_for
 from sweeper.catalog.datasets.store import Store
-from sweeper.config import Misfit, Problem, Trial, over
-from sweeper.ledger.ledger import LedgerError
+from sweeper.config import Misfit, Problem, Trial, over, show
+from sweeper.ledger.come import come
+from sweeper.ledger.ledger import LedgerError, Record
 from sweeper.ledger.links import check_links
 from sweeper.ledger.redact import hide
-from sweeper.registry import nearest
+from sweeper.protocol import Protocol, differences
+from sweeper.space.axis import images_of
+from sweeper.space.brought import note
 from sweeper.space.holes import Fixed, fill, settle
+from sweeper.space.listing import references
 from sweeper.space.source import InputError, Source, read
 from sweeper.space.space import SearchSpace, data_of, load, shipped
 from sweeper.space.use import Used, bring, keep, kept
 from sweeper.space.use import read as read_use
+from sweeper.sweep.agenda import Ablation, Agenda
+from sweeper.sweep.derive import derived
+from sweeper.sweep.earlier import Earlier, at_home, known_from
+from sweeper.sweep.earlier import kept as kept_earlier
+from sweeper.sweep.environment import environment
 from sweeper.sweep.proposer import random_study
-from sweeper.sweep.rungs import rungs_of
-from sweeper.trial.assemble import probe
+from sweeper.sweep.rungs import Plateau, rungs_of
 from sweeper.trial.device import choose_device
 from sweeper.trial.evaluate import Evaluator
 from sweeper.trial.loop import open_store
+from sweeper.trial.networks import probe
 
 DRAWS = 100
 
@@ -60,6 +69,7 @@ class Settings:
     name: str | None = None
     out: Path = Path("results")
     use: tuple[Path, ...] = ()
+    earlier: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,8 @@ class Plan:
     data: dict[str, Any]
     store: Store
     metric: str
-    protocol: dict[str, Any]
-    protocol_hash: str
+    protocol: Protocol
+    full_protocol: Protocol
     horizon: int
     every: int
     rungs: tuple[int, ...]
@@ -86,7 +96,15 @@ class Plan:
     rejected: dict[str, int] = field(default_factory=dict)
     warned: dict[str, int] = field(default_factory=dict)
     written: str = ""
+    file: str = ""
+    """The path of the space, as it was typed."""
     use: tuple[Used, ...] = ()
+    earlier: Earlier | None = None
+    ablation: Ablation | None = None
+
+    @property
+    def agenda(self) -> Agenda:
+        return Agenda(self.space, self.trials, self.ablation)
 
     @property
     def folder(self) -> Path:
@@ -97,14 +115,32 @@ class Plan:
         return self.out / ".cache"
 
     @property
+    def shown(self) -> Sequence[Record]:
+        """The trials of an earlier sweep that the sampler is shown."""
+        return self.earlier.records(self.horizon) if self.earlier else ()
+
+    def place(self, record: Record, images: int) -> int:
+        """How far so many images bring a trial on the axis of the budget, in images of one whose
+        horizon is the plan's."""
+        about = {"axis": self.space.budget.axis, "horizon_kimg": self.horizon / 1000}
+        return come(about, record.config, images)
+
+    @property
     def factor(self) -> int:
-        return self.space.budget.rungs.factor
+        rungs = self.space.budget.rungs
+        return rungs.factor if rungs else 1
+
+    @property
+    def plateau(self) -> Plateau | None:
+        rungs = self.space.budget.rungs
+        found = rungs.plateau if rungs else None
+        return Plateau(found.patience, found.tolerance) if found else None
 
     def probe(self, trial: Trial) -> None:
         """Raise Misfit when a trial's networks cannot be built for this data, or so many ranks
         cannot train it."""
         over(trial, self.space.resources.processes)
-        probe(trial, self.store.meta.shape, self.store.meta.classes)
+        probe(trial, self.store.meta.shape, self.store.meta.known)
 
     def plain(self) -> dict[str, Any]:
         """What ``sweep.json`` holds: all that the report, the tracker and the live view need to
@@ -114,6 +150,7 @@ class Plan:
             "id": self.id,
             "name": self.name,
             "space": self.space.name,
+            "file": self.file,
             "data": {
                 "name": self.store.meta.name,
                 "examples": len(self.store),
@@ -124,18 +161,31 @@ class Plan:
             },
             "metric": self.metric,
             "mode": "min",
-            "protocol": self.protocol,
-            "protocol_hash": self.protocol_hash,
+            "protocol": self.protocol.plain(),
+            "protocol_hash": self.protocol.hash,
+            "full_protocol": self.full_protocol.plain(),
+            "full_protocol_hash": self.full_protocol.hash,
             "horizon_kimg": self.horizon / 1000,
             "every_kimg": self.every / 1000,
+            "axis": self.space.budget.axis,
             "rungs": list(self.rungs),
             "factor": self.factor,
+            "by": self.space.brackets,
+            "plateau": asdict(self.plateau) if self.plateau else None,
             "trials": self.trials,
+            "runs": self.agenda.runs,
+            "confirm": self.space.confirm.model_dump(),
+            "ablation": asdict(self.ablation) if self.ablation else None,
             "seed": self.seed,
+            "seeds": self.space.search.seeds,
             "method": self.space.search.method,
             "parameters": self.space.parameters,
             "baselines": [b.name for b in self.space.baselines],
+            "published": [entry.model_dump() for entry in self.space.published],
             "use": [used.plain() for used in self.use],
+            "from": self.earlier.plain() if self.earlier else None,
+            "papers": references(self.space),
+            "environment": environment(),
             "created": self.created,
             "command": self.command,
         }
@@ -149,6 +199,8 @@ class Plan:
         if self.written:
             (self.folder / "space.yaml").write_text(self.written)
         keep(self.use, self.folder)
+        if self.earlier:
+            self.earlier.write(self.folder)
         tree = {k: v for k, v in self.space.source.tree.items() if k != "use"}
         if self.use:
             tree["use"] = [used.stored for used in self.use]
@@ -157,33 +209,22 @@ class Plan:
         draft = self.folder / f"sweep.json.{os.getpid()}.tmp"
         draft.write_text(json.dumps({**self.plain(), **also}, indent=2))
         draft.replace(self.folder / "sweep.json")
+        note(self.folder, ["sweep.json"])
 
 
 def choose_data(name: str, start: Path) -> dict[str, Any]:
-    """The data set that a word on the command line stands for: a name, a packed store, or a folder
-    of images."""
-    if name in of.datasets and not list(start.glob(f"{name}/*")):
-        return {name: {}}
-    path = (start / name).expanduser()
-    if (path / "meta.json").is_file() and (path / "data.mdb").is_file():
-        return {"packed": {"path": str(path.resolve())}}
-    if path.is_dir():
-        return {"folder": {"path": str(path.resolve())}}
-    known = [n for n in of.datasets if n not in ("folder", "packed")]
-    hint = f"; did you mean {close!r}?" if (close := nearest(name, known)) else ""
-    raise InputError(
-        [
-            f"--data is {', '.join(known)}, a folder of images or a packed store, "
-            f"but got {name!r}{hint}"
-        ]
-    )
+    """The data set that a word on the command line stands for. Raises InputError."""
+    try:
+        return source_for(name, start)
+    except ValueError as error:
+        raise InputError([str(error)]) from None
 
 
 def preset_of(data: Any) -> Source:
-    """The preset of a data set as a trial names it: sizes, budget and protocol."""
+    """The preset of a data set as a trial names it, shipped or derived: sizes, budget, protocol."""
     name = next(iter(data), "") if isinstance(data, Mapping) else data
     own = shipped() / "data" / f"{name}.yaml"
-    return read(own if own.is_file() else shipped() / "data" / "folder.yaml")
+    return read(own) if own.is_file() else derived(data)
 
 
 def prepare(settings: Settings, progress: Progress = silent) -> Plan:
@@ -193,11 +234,9 @@ def prepare(settings: Settings, progress: Progress = silent) -> Plan:
     Raises InputError with everything that is wrong, before anything is started.
     """
     use = bring(settings.use)
-    read = reader(settings)
-    space, preset = read(settings.overrides)
+    space, preset = space_of(settings)
     out = settings.out.resolve()
     check_writable(out)
-    space = with_features(space, settings, read, out, progress)
     plan = resolve(
         space,
         out,
@@ -205,43 +244,35 @@ def prepare(settings: Settings, progress: Progress = silent) -> Plan:
         name=new_name(out, settings.name or space.name),
         trials=settings.trials or space.search.trials,
         seed=space.search.seed if settings.seed is None else settings.seed,
-        filled=tuple(describe_preset(preset)),
+        filled=tuple(describe_preset(preset, space)),
         written=settings.space.read_text(encoding="utf-8"),
+        file=str(settings.space),
         use=use,
     )
+    if settings.earlier:
+        protocol = plan.protocol.plain()
+        earlier = known_from(settings.earlier, space, protocol, plan.horizon, out)
+        plan = replace(plan, earlier=earlier)
+        if settings.seed is None:
+            plan = replace(plan, seed=earlier.seed + 1)
     plan.rejected.update(check_draws(plan))
     return plan
 
 
-Read = Callable[[Sequence[str]], tuple[SearchSpace, Source]]
-
-
-def reader(settings: Settings) -> Read:
-    """What reads the space, with overrides, upon the preset of its data: that of ``--data``, else
-    what the file names, else digits. Raises InputError."""
+def space_of(settings: Settings) -> tuple[SearchSpace, Source]:
+    """The space upon the preset of its data, and that: of ``--data``, else of what the file names,
+    else of digits. Raises InputError."""
     named = None if settings.data else data_of(settings.space)
     given = None if named else choose_data(settings.data or "digits", Path())
     preset = preset_of(given or named)
-
-    def read(overrides: Sequence[str]) -> tuple[SearchSpace, Source]:
-        space = load(
-            settings.space, preset=preset, overrides=overrides, data=given, use=settings.use
-        )
-        return space, preset
-
-    return read
-
-
-def with_features(
-    space: SearchSpace, settings: Settings, read: Read, out: Path, progress: Progress
-) -> SearchSpace:
-    """Without labels there is no classifier to take features from: such data is measured in random
-    ones."""
-    if "features" in space.source.tree["trial"].get("evaluation", {}):
-        return space
-    store = open_data(space, out, progress)
-    kind = "classifier" if store.meta.classes > 1 else "random"
-    return read((f"evaluation.features={kind}", *settings.overrides))[0]
+    space = load(
+        settings.space,
+        preset=preset,
+        overrides=settings.overrides,
+        data=given,
+        use=settings.use,
+    )
+    return space, preset
 
 
 def open_data(space: SearchSpace, out: Path, progress: Progress) -> Store:
@@ -282,21 +313,26 @@ def resolve(
     seed: int,
     filled: tuple[str, ...] = (),
     written: str = "",
+    file: str = "",
     id: str | None = None,
     created: float | None = None,
     command: str | None = None,
     use: tuple[Used, ...] = (),
+    earlier: Earlier | None = None,
 ) -> Plan:
     """A plan from a space whose data is chosen."""
     store, trial = open_data(space, out, progress), plainest(space)
     evaluator = Evaluator(
-        trial,
+        trial.evaluation,
+        trial.data,
         store,
         out / ".cache",
         choose_device(),
         lambda d, t: progress("training the classifier", d, t),
     )
-    horizon, every = round(trial.horizon_kimg * 1000), round(trial.evaluation.every_kimg * 1000)
+    evaluator.prepare()
+    unit = images_of(space.budget.axis, trial)
+    horizon, every = round(trial.horizon_kimg * unit), round(trial.evaluation.every_kimg * unit)
     rungs = space.budget.rungs
     return Plan(
         id=id or uuid.uuid4().hex[:12],
@@ -307,17 +343,21 @@ def resolve(
         store=store,
         metric=evaluator.metric,
         protocol=evaluator.protocol,
-        protocol_hash=evaluator.protocol_hash,
+        full_protocol=evaluator.full_protocol,
         horizon=horizon,
         every=every,
-        rungs=rungs_of(horizon, every, rungs.first, rungs.factor),
-        trials=trials,
+        rungs=rungs_of(horizon, every, rungs.begins(trial.horizon_kimg), rungs.factor)
+        if rungs
+        else (),
+        trials=space.at_most(trials),
         seed=seed,
         created=created or time.time(),
         command=command or hide(shlex.join(["sweeper", *sys.argv[1:]])),
         filled=filled,
         written=written,
+        file=file,
         use=use,
+        earlier=earlier,
     )
 
 
@@ -346,7 +386,7 @@ def reopen(
         law = "a sweep has one search space, but resolved.yaml is not the one that it began with"
         raise InputError([f"{folder}: {law}"])
     plan = resolve(
-        space,
+        at_home(space, folder),
         folder.resolve().parent,
         progress,
         name=folder.resolve().name,
@@ -355,15 +395,20 @@ def reopen(
         id=plain["id"],
         created=plain["created"],
         command=plain["command"],
+        file=plain.get("file", ""),
         use=used,
+        earlier=kept_earlier(folder),
     )
-    if plan.protocol_hash != plain["protocol_hash"]:
-        was, now = plain["protocol"], plan.protocol
-        changed = ", ".join(k for k in now if was.get(k) != now[k])
-        raise InputError(
-            [f"{folder}: a sweep has one evaluation protocol, but {changed} changed since it began"]
-        )
-    return plan
+    check_protocols(folder, plain, plan)
+    return replace(plan, ablation=Ablation.read(plain))
+
+
+def check_protocols(folder: Path, plain: Mapping[str, Any], plan: Plan) -> None:
+    """Raise InputError where a results folder would go on under another protocol than its own."""
+    for now, was in ((plan.protocol, "protocol"), (plan.full_protocol, "full_protocol")):
+        if changed := differences(plain.get(was, {}), now.plain()):
+            law = "a sweep has one evaluation protocol, but this changed since it began"
+            raise InputError([f"{folder}: {law}: {changed}"])
 
 
 def check_inside(folder: Path) -> None:
@@ -415,15 +460,24 @@ def new_name(out: Path, wanted: str) -> str:
     return next(name for name in numbered if not os.path.lexists(out / name))
 
 
-def describe_preset(preset: Source) -> list[str]:
-    """What the data's preset fills in, a line each."""
+def describe_preset(preset: Source, space: SearchSpace) -> list[str]:
+    """What the data's preset fills in, a line each, and whether it was written or derived. What
+    the space, or what it extends, says in its place is left out."""
+    whole = flat(space.source.tree)
+    how = "from the data's preset" if preset.marks else "derived from the data"
+    return [
+        f"{path.removeprefix('trial.')}: {show(value)}  ({how})"
+        for path, value in flat(preset.tree).items()
+        if whole.get(path) == value
+    ]
 
-    def leaves(node: Any, path: str) -> list[str]:
-        if isinstance(node, dict) and node:
-            return [line for k, v in node.items() for line in leaves(v, f"{path}.{k}".lstrip("."))]
-        return [f"{path.removeprefix('trial.')}: {node}"]
 
-    return leaves(preset.tree, "")
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """The leaves of plain data, by dotted path."""
+    if isinstance(node, dict) and node:
+        deeper = (flat(v, f"{path}.{k}".lstrip(".")) for k, v in node.items())
+        return {found: value for leaves in deeper for found, value in leaves.items()}
+    return {path: node}
 
 
 def check_draws(plan: Plan) -> dict[str, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
+import random
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
+from bisect import insort
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,77 +18,177 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeper.config import Misfit, Trial
 from sweeper.game import derive
 from sweeper.ledger.ledger import Ledger, Record
+from sweeper.space.ablation import taken_back
+from sweeper.space.balance import Row
+from sweeper.space.grid import grid
+from sweeper.space.holes import Suggester
+from sweeper.space.points import sobol
 from sweeper.space.space import SearchSpace
+from sweeper.sweep.agenda import Ablation, Due
+from sweeper.sweep.objectives import POPULATION, directions, in_generations, values
+from sweeper.sweep.series import Series
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
-SHOWN = 200
+SHOWN = 150
 """TPE's time per proposal grows with the trials it is shown; beyond these it learns little."""
-VALUES = 2400
+VALUES = 1800
 """It grows with their parameters, too, so of many parameters fewer trials are shown."""
 ATTEMPTS = 200
+PATIENCE = 20
+"""Rows of a balanced design are drawn anew so often before they may be less balanced."""
+
+
+Drawn = tuple[Mapping[str, Any], Trial]
+"""Parameters, and the trial that they make."""
 
 
 class ExhaustedError(RuntimeError):
     """So many draws in a row broke a law that there is no use in going on."""
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A trial that is to be run, the parameters it was made from, and the baseline it is, if it is
+    one."""
+
+    due: Due
+    params: Mapping[str, Any]
+    trial: Trial
+    baseline: str | None = None
+
+
 @dataclass
 class Proposer:
-    """Draws trials from a space. What it proposes is a function of the ledger, so it is made anew
-    at every start; what it remembers of trials only saves the making of them again."""
+    """Draws trials from a space. What it proposes is a function of the ledger, and of what an
+    ``earlier`` sweep found, so it is made anew at every start; what it remembers of trials only
+    saves the making of them again."""
 
     space: SearchSpace
     probe: Callable[[Trial], None]
     seed: int
+    earlier: Sequence[Record] = ()
+    ablation: Ablation | None = None
     rejected: dict[str, int] = field(default_factory=dict)
     remembered: dict[int, tuple[int, FrozenTrial]] = field(default_factory=dict)
 
-    def propose(self, records: Sequence[Record]) -> tuple[dict[str, Any], Trial, str | None]:
-        """The next trial, given all trials so far: its parameters, the trial, and the baseline it
-        is, if it is one.
+    def __post_init__(self) -> None:
+        at_most = min(SHOWN, VALUES // max(len(self.space.parameters), 1))
+        past = sorted(self.earlier, key=rank)[: at_most // 2]
+        self._past = [frozen(self.space, record) for record in past]
+        for number, trial in enumerate(self._past, ATTEMPTS):
+            trial.number = number
+        self._shown = Shown(at_most - len(past))
+        method, tree = self.space.search.method, self.space.tree
+        points, seed = grid if method == "grid" else sobol, derive(self.seed, method)
+        self._series = Series(self.space, lambda: points(tree, seed))
 
-        Raises ExhaustedError when no draw fits.
-        """
-        number = len(records)
-        if number < len(self.space.baselines):
-            baseline = self.space.baselines[number]
-            params, trial = self.space.baseline(baseline)
-            return params, self._seeded(trial, number), baseline.name
+    def propose(self, due: Due, records: Sequence[Record]) -> Proposal:
+        """The trial that is due, given all trials so far. Raises ExhaustedError when no draw
+        fits."""
+        params, trial = self._drawn(due, records)
+        seed = derive(self.seed, "trial", len(records)) % (1 << 31)
+        name = self.space.baselines[due.index].name if due.role == "baseline" else None
+        return Proposal(due, params, trial.model_copy(update={"seed": seed}), name)
+
+    def _drawn(self, due: Due, records: Sequence[Record]) -> Drawn:
+        match due:
+            case Due("ablation", of=int(of), index=index):
+                return self._taken_back(records[of], index)
+            case Due(of=int(of)):
+                return records[of].params, Trial.read(records[of].config)
+            case Due("baseline", index=index):
+                return self.space.baseline(self.space.baselines[index])
+            case Due("search", index=index) if index < len(self.space.given):
+                return self.space.baseline(self.space.given[index])
+            case Due("balanced"):
+                return self._row(records)
+        if self.space.search.method in ("grid", "sobol"):
+            return self._next(records)
+        return self._asked(records)
+
+    def _taken_back(self, record: Record, index: int) -> Drawn:
+        """A trial with a choice taken back."""
+        assert self.ablation is not None
+        base = next(b for b in self.space.baselines if b.name == self.ablation.baseline)
+        return taken_back(self.space, record.params, base, self.ablation.path(index))
+
+    def _row(self, records: Sequence[Record]) -> Drawn:
+        """The next row of the balanced design."""
+        rows = [record.params for record in records if record.role == "balanced"]
+        for attempt in range(ATTEMPTS):
+            source = random.Random(derive(self.seed, "balanced", len(records), attempt))
+            row = Row(rows, source, slack=attempt // PATIENCE)
+            if (trial := self._made(row)) is not None:
+                return row.params, trial
+        raise self._exhausted()
+
+    def _next(self, records: Sequence[Record]) -> Drawn:
+        """The next point of the sequence."""
+        ran = [record.params for record in records if record.role == "search"]
+        ran = ran[len(self.space.given) :]
+        whole = self.space.search.method == "grid"
+        found = self._series.next(ran, self._made, attempts=None if whole else ATTEMPTS)
+        if found is None and whole:
+            raise ExhaustedError(f"the grid is complete: {len(ran)} trials")
+        if found is None:
+            raise self._exhausted()
+        point, trial = found
+        return point.params, trial
+
+    def _asked(self, records: Sequence[Record]) -> Drawn:
+        """What a sampler of Optuna's proposes."""
         study = self._study(records)
         for attempt in range(ATTEMPTS):
-            study.sampler = sampler(self.space.search.method, derive(self.seed, number, attempt))
+            seed = derive(self.seed, len(records), attempt)
+            study.sampler = sampler(self.space.search.method, seed)
             asked = study.ask()
-            try:
-                trial = self.space.sample(asked)
-                self.probe(trial)
-            except Misfit as misfit:
-                for problem in misfit.problems:
-                    self.rejected[problem.law] = self.rejected.get(problem.law, 0) + 1
-                study.tell(asked, state=TrialState.FAIL)
-                continue
-            return dict(asked.params), self._seeded(trial, number), None
-        reasons = "; ".join(f"{law} ({n} times)" for law, n in self.rejected.items())
-        raise ExhaustedError(f"{ATTEMPTS} draws in a row did not fit: {reasons}")
+            if (trial := self._made(asked)) is not None:
+                return dict(asked.params), trial
+            study.tell(asked, state=TrialState.FAIL)
+        raise self._exhausted()
 
-    def _seeded(self, trial: Trial, number: int) -> Trial:
-        return trial.model_copy(update={"seed": derive(self.seed, "trial", number) % (1 << 31)})
+    def _made(self, suggester: Suggester) -> Trial | None:
+        """The trial of a draw; None, which is counted, if it breaks a law."""
+        try:
+            trial = self.space.sample(suggester)
+            self.probe(trial)
+        except Misfit as misfit:
+            for problem in misfit.problems:
+                self.rejected[problem.law] = self.rejected.get(problem.law, 0) + 1
+            return None
+        return trial
+
+    def _exhausted(self) -> ExhaustedError:
+        reasons = "; ".join(f"{law} ({n} times)" for law, n in self.rejected.items())
+        return ExhaustedError(f"{ATTEMPTS} draws in a row did not fit: {reasons}")
 
     def _study(self, records: Sequence[Record]) -> optuna.Study:
         if self.space.search.method == "random":
             return random_study(0)
-        at_most = min(SHOWN, VALUES // max(len(self.space.parameters), 1))
-        kept = {r.number: self._remembered(r) for r in shown(records, at_most)}
+        if self.space.search.method == "nsga2":
+            return self._evolving(records)
+        kept = {r.number: self._remembered(r) for r in self._shown.of(records)}
         self.remembered = kept
-        storage = Past([trial for _, trial in kept.values()])
+        storage = Past([*self._past, *(trial for _, trial in kept.values())])
         return optuna.create_study(storage=storage, direction="minimize")
+
+    def _evolving(self, records: Sequence[Record]) -> optuna.Study:
+        """All trials so far in generations."""
+        ended = [record for record in usable(records) if record.ended]
+        trials = list(self._past)
+        for record in sorted(ended, key=lambda r: r.last.seq if r.last else 0):
+            trials.append(frozen(self.space, record))
+            trials[-1].number = ATTEMPTS + len(self._past) + record.number
+        past = Past(in_generations(trials))
+        return optuna.create_study(storage=past, directions=directions(self.space.objective))
 
     def _remembered(self, record: Record) -> tuple[int, FrozenTrial]:
         """A trial as Optuna is to see it, made once for all that happened to it so far."""
@@ -96,7 +198,7 @@ class Proposer:
             return known
         trial = frozen(self.space, record)
         # Draws that did not fit are trials, too, and come first in number.
-        trial.number = ATTEMPTS + record.number
+        trial.number = ATTEMPTS + len(self._past) + record.number
         return seq, trial
 
 
@@ -126,6 +228,8 @@ def sampler(method: str, seed: int) -> BaseSampler:
     seed %= 1 << 32
     if method == "random":
         return RandomSampler(seed=seed)
+    if method == "nsga2":
+        return NSGAIISampler(seed=seed, population_size=POPULATION)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         return TPESampler(
@@ -133,15 +237,55 @@ def sampler(method: str, seed: int) -> BaseSampler:
         )
 
 
-def shown(records: Sequence[Record], at_most: int) -> list[Record]:
+class Shown:
     """The trials that a sampler is shown: all, or the best half, the latest and the first of too
-    many."""
-    usable = [r for r in records if r.state != "failed"]
-    if len(usable) <= at_most:
-        return usable
-    best = heapq.nsmallest(at_most // 2, usable, key=lambda r: (r.score is None, r.score))
-    kept = {r.number for r in (*best, *usable[-at_most // 4 :], *usable[: at_most // 4])}
-    return [r for r in usable if r.number in kept]
+    many. None of them failed.
+
+    A trial that has ended is ranked once, so that a proposal late in a sweep takes no longer than
+    an early one.
+    """
+
+    def __init__(self, at_most: int) -> None:
+        self.at_most = at_most
+        self._open: list[Record] = []
+        self._seen = self._failed = 0
+        self._best: list[tuple[bool, float, int]] = []
+
+    def of(self, records: Sequence[Record]) -> list[Record]:
+        """Those of all trials so far, by number."""
+        best = self._ranked(records)
+        if len(records) - self._failed <= self.at_most:
+            return list(usable(records))
+        quarter = self.at_most // 4
+        first = islice(usable(records), quarter)
+        latest = islice(usable(reversed(records)), self.at_most - len(best) - quarter)
+        numbers = {*best, *(r.number for r in first), *(r.number for r in latest)}
+        return [records[number] for number in sorted(numbers)]
+
+    def _ranked(self, records: Sequence[Record]) -> list[int]:
+        """The numbers of the best trials so far, best first."""
+        half = self.at_most // 2
+        asked = [*self._open, *records[self._seen :]]
+        self._seen = len(records)
+        self._open = [r for r in asked if not r.ended]
+        for record in asked:
+            if record.state == "failed":
+                self._failed += 1
+            elif record.ended:
+                insort(self._best, rank(record))
+        del self._best[half:]
+        ranks = sorted([*self._best, *map(rank, self._open)])
+        return [number for _, _, number in ranks[:half]]
+
+
+def usable(records: Iterable[Record]) -> Iterator[Record]:
+    """The trials that there is something to learn from."""
+    return (r for r in records if r.state != "failed")
+
+
+def rank(record: Record) -> tuple[bool, float, int]:
+    """What trials are sorted by: the best first, those without a score last."""
+    return record.score is None, record.score or 0.0, record.number
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -184,9 +328,9 @@ class Recall:
 def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
     """A trial as Optuna is to see it.
 
-    Stopped trials are PRUNED with their intermediate values. Those that diverged or failed a
-    diagnosis are PRUNED and break a constraint, which ranks them last: FAIL is ignored by TPE, and
-    a made-up value would be learnt from.
+    Stopped trials are PRUNED with their intermediate values, unless they had converged. Those that
+    diverged or failed a diagnosis are PRUNED and break a constraint, which ranks them last: FAIL is
+    ignored by TPE, and a made-up value would be learnt from.
     """
     recall = Recall(record.params)
     space.walk(recall)
@@ -197,11 +341,16 @@ def frozen(space: SearchSpace, record: Record) -> FrozenTrial:
         "diagnosed": TrialState.PRUNED,
     }
     state = states.get(record.state, TrialState.RUNNING)
+    if record.converged:
+        state = TrialState.COMPLETE
+    found = values(space.objective, record)
+    if state is TrialState.COMPLETE and found is None:  # not all of it was measured
+        state = TrialState.PRUNED
     trial = create_trial(
         state=state,
         params={name: record.params[name] for name in recall.distributions},
         distributions=recall.distributions,
-        value=record.score if state is TrialState.COMPLETE else None,
+        values=found if state is TrialState.COMPLETE else None,
         intermediate_values={p.step: p.best for p in record.curve if p.best is not None},
         user_attrs={
             "trial": record.number,
@@ -223,7 +372,10 @@ def project(space: SearchSpace, ledger: Ledger, folder: Path) -> None:
     """
     storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.sqlite'}")
     study = optuna.create_study(
-        study_name=folder.name, storage=storage, direction="minimize", load_if_exists=True
+        study_name=folder.name,
+        storage=storage,
+        directions=directions(space.objective),
+        load_if_exists=True,
     )
     there = {t.user_attrs["trial"] for t in study.get_trials(deepcopy=False)}
     for record in ledger.records:

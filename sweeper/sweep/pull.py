@@ -17,6 +17,8 @@ from sweeper.ledger.ledger import Ledger, held
 from sweeper.ledger.links import check_links
 from sweeper.ledger.tables import write_tables
 from sweeper.registry import nearest
+from sweeper.space.brought import note
+from sweeper.space.document import Confirm
 from sweeper.space.source import InputError
 from sweeper.sweep.drive import best
 from sweeper.sweep.keeper import (
@@ -26,6 +28,8 @@ from sweeper.sweep.keeper import (
     fetch_ledger,
     find,
     holds,
+    own_storage,
+    refuse_foreign,
     set_aside,
 )
 from sweeper.sweep.mirror import (
@@ -72,6 +76,8 @@ class StorageSource:
         with kept_for(folder, sweep.id):
             brought = fetch_description(sweep.place, folder)
             brought += self._ledger(sweep.place, folder) + self._trials(sweep.place, folder)
+            if described(folder).get("storage") == self.base.uri:
+                note(folder, ["sweep.json"])  # it names the storage that we were told of
             if NEEDS in sweep.place.files(deep=False):
                 brought += fetch_cache(caches(sweep.place), out / ".cache", Needs.read(sweep.place))
         return folder, brought
@@ -89,7 +95,7 @@ class StorageSource:
 
     def _trials(self, place: Storage, folder: Path) -> int:
         with reading(folder) as ledger:
-            chosen = best(ledger)
+            chosen = best(ledger, Confirm(**described(folder).get("confirm", {})))
         of_trial: dict[str, dict[str, Any]] = {}
         for name, stamp in place.files("trials").items():
             number, _, rest = name.partition("/")
@@ -211,14 +217,15 @@ def reading(folder: Path) -> Iterator[Ledger]:
 
 
 def source(uri: str | None, folder: Path) -> Source:
-    """Where a sweep is: in the storage that is named, or that its folder here names; or else on the
-    head of the cluster of ``./cluster.yaml``. Raises InputError."""
-    uri = uri or described(folder).get("storage") or os.environ.get("SWEEPER_STORAGE")
+    """Where a sweep is: in the storage that is named, or that its folder names if that was written
+    here; or else on the head of the cluster of ``./cluster.yaml``. Raises InputError."""
+    uri = uri or own_storage(folder) or os.environ.get("SWEEPER_STORAGE")
     if uri:
         return StorageSource(Storage(uri))
     here = Here()
     if launched := brought_up(here.folder / LAUNCHER, here):
         return HeadSource(launched)
+    refuse_foreign(folder, "--from")
     law = "a sweep is brought from --from URI, from SWEEPER_STORAGE or from the head of a cluster"
     raise InputError([f"{law} that ./{LAUNCHER} brought up, but none of them is there"])
 

@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from sweeper.ledger.ledger import Ledger, holder
 from sweeper.space.source import InputError
-from sweeper.sweep.executor import Sweep
 from sweeper.sweep.limits import reached
-from sweeper.sweep.plan import Plan
+
+if TYPE_CHECKING:
+    from sweeper.sweep.executor import Sweep
+    from sweeper.sweep.plan import Plan
 
 GRACE = 12.0
 """Seconds between a signal and the end of the process, whatever a worker is doing."""
@@ -57,19 +60,29 @@ class Ending:
         """While this lasts, signals, requests and limits end the sweep."""
         (self.sweep.plan.folder / REQUEST).unlink(missing_ok=True)  # it was for a driver before
         main = threading.current_thread() is threading.main_thread()
-        signals = (signal.SIGINT, signal.SIGTERM) if main else ()
-        before = {number: signal.signal(number, self._signal) for number in signals}
         watch = threading.Thread(target=self._watch, args=(main,), name="ending", daemon=True)
-        watch.start()
+        with self.signals():
+            watch.start()
+            try:
+                with contextlib.suppress(KeyboardInterrupt):
+                    yield
+            finally:
+                self.over.set()
+                with contextlib.suppress(KeyboardInterrupt):
+                    watch.join()
+                if self.limit is not None:
+                    self.calm()  # nobody is in a hurry
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """While this lasts, signals are noted; once the sweep is over, they interrupt nothing but
+        the waiting for room on a disk."""
+        main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if main else ()
+        before = {number: signal.signal(number, self._signal) for number in numbers}
         try:
-            with contextlib.suppress(KeyboardInterrupt):
-                yield
+            yield
         finally:
-            self.over.set()
-            with contextlib.suppress(KeyboardInterrupt):
-                watch.join()
-            if self.timer is not None and self.limit is not None:
-                self.timer.cancel()  # nobody is in a hurry
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -84,10 +97,13 @@ class Ending:
         if self.urgent and not self.over.is_set():
             raise KeyboardInterrupt
 
+    def calm(self) -> None:
+        """The process need not end any more, however long it lives."""
+        if self.timer is not None:
+            self.timer.cancel()
+
     def _leave(self) -> None:
-        ledger, plan = self.sweep.ledger, self.sweep.plan
-        print(resume_line(ledger, plan), file=sys.stderr, flush=True)
-        os._exit(self.code or code(ledger))
+        leave(self.sweep, self.code or code(self.sweep.ledger))
 
     def _watch(self, main: bool) -> None:
         request = self.sweep.plan.folder / REQUEST
@@ -113,9 +129,17 @@ class Ending:
 
 def resume_line(ledger: Ledger, plan: Plan) -> str:
     done = len(ledger) - len(ledger.unended)
+    ahead = plan.agenda.ahead(ledger.records)
+    runs = len(ledger) + sum(ahead.values())
     shown = os.path.relpath(plan.folder)
-    state = f"interrupted: {done} of {plan.trials} trials have ended, nothing is lost"
+    state = f"interrupted: {done} of {runs} trials have ended, nothing is lost"
     return f"{state}; go on with\n  sweeper resume {shown}"
+
+
+def leave(sweep: Sweep, code: int) -> NoReturn:
+    """End this process at once, whatever its threads are doing: what was committed is safe."""
+    print(resume_line(sweep.ledger, sweep.plan), file=sys.stderr, flush=True)
+    os._exit(code)
 
 
 def code(ledger: Ledger) -> int:

@@ -22,6 +22,7 @@ VIEWS = ("leaderboard", "charts")
 SCATTERS = 3
 AXES = 10  # more axes than this and nobody can read a parallel plot
 PLAYERS = ("discriminator", "generator")
+VARIETY = ("coverage", "distance", "deviation")
 
 
 def is_log(parameter: Mapping[str, Any]) -> bool:
@@ -69,6 +70,7 @@ def charts(plan: Mapping[str, Any]) -> dict[str, Any]:
         ("Score", 2, 380, [_line(score(plan), log=True), *_scatters(plan)]),
         ("Samples", 1, 700, [_samples(plan)]),
         ("Losses", 2, 320, [_line(f"loss/{player}.adversarial") for player in PLAYERS]),
+        ("Diagnostics", 3, 280, [_line(f"variety/{name}") for name in VARIETY]),
         ("Speed and rungs", 2, 280, [_line("perf/images_per_second"), _line("sweep/rung")]),
     ]
     cards = [
@@ -179,6 +181,8 @@ def _widths(plan: Mapping[str, Any]) -> dict[str, int]:
         "sweeper.state": "tags",
         **dict.fromkeys(names.values(), "params"),
         "sweeper.baseline": "tags",
+        "sweeper.diagnosis": "tags",
+        "sweeper.reason": "tags",
     }
     words = {names[p["name"]]: p.get("choices", []) for p in plan["parameters"]}
     letters = {head: max(len(str(word)) for word in [head, *words.get(head, [])]) for head in heads}

@@ -73,7 +73,7 @@ class Checkpoints:
         over."""
         for path in self.paths():
             try:
-                return _read(path, device)
+                return read(path, device)
             except FileNotFoundError:
                 continue  # whoever trains the trial has a newer one, and forgot this
             except OSError as error:
@@ -86,7 +86,7 @@ class Checkpoints:
         return None
 
 
-def _read(path: Path, device: torch.device | str) -> dict[str, Any]:
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """A checkpoint's state. Raises OSError, and ValueError for what is not as it was written."""
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest()[:16] != path.stem.partition("-")[2]:

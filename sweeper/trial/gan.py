@@ -13,7 +13,21 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn, optim
 
-from sweeper.game import Loss, Move, Pair, Player, Prior, Progress, Ranks, Schedule, Tricks, Turn
+from sweeper.game import (
+    Architecture,
+    Loss,
+    Move,
+    Paced,
+    Pair,
+    Player,
+    Prior,
+    Progress,
+    Ranks,
+    Schedule,
+    Silent,
+    Tricks,
+    Turn,
+)
 
 PLAIN = nullcontext()
 
@@ -61,6 +75,8 @@ class Gan:
     mixed: bool = False
     pretraining: int = 0
     autocast: Callable[[bool], AbstractContextManager[object]] = as_it_is
+    architecture: Architecture = field(default_factory=Architecture)
+    tells_domain: bool = False
     report: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, player: Player) -> list[nn.Module]:
@@ -129,10 +145,33 @@ class Gan:
             found |= dict.fromkeys(group["params"], float(rate) * decay)
         return found
 
+    def begin(self, progress: Progress) -> None:
+        """Set the stage for the coming round."""
+        for part in self._paced:
+            part.pace(progress)
+        self.tricks.begin(self.networks, progress)
+
+    @cached_property
+    def _paced(self) -> list[Paced]:
+        parts = [part for player in Player for net in self.of(player) for part in net.modules()]
+        return [part for part in parts if isinstance(part, Paced)]
+
+    def playing(self, progress: Progress, player: Player) -> list[str]:
+        """The pairs in which a player trains now: a D that says nothing never does."""
+        now = self.architecture.playing(progress)
+        return [
+            name
+            for name, pair in self.networks.items()
+            if (now is None or name in now) and not isinstance(pair.of(player), Silent)
+        ]
+
     def eval_generator(self) -> nn.Module:
         """The generator that the metrics are shown."""
-        name, pair = next(iter(self.networks.items()))
-        return self.tricks.eval_generator(pair.generator, name)
+        shown = {
+            name: self.tricks.eval_generator(pair.generator, name)
+            for name, pair in self.networks.items()
+        }
+        return self.architecture.whole(shown)
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweeper.catalog.datasets.store import Order, Store, batch_of, pack
+from sweeper.catalog.datasets.store import Store, pack
+from sweeper.catalog.metrics.extractors import Small
+from sweeper.catalog.metrics.features import classifier
+from sweeper.catalog.regularizers.perception import Sight
 from sweeper.config import Pick, Start, Trial, over
 from sweeper.game import ALONE, Batch, Player, Progress, Ranks, Streams
 from sweeper.registry import tags
@@ -22,8 +25,12 @@ from sweeper.stream import Measurement, Stream, Verdict
 from sweeper.trial.assemble import assemble
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.device import choose_device, ready
-from sweeper.trial.evaluate import Evaluator, sheet
+from sweeper.trial.evaluate import Evaluator, Full
+from sweeper.trial.feed import Feed
+from sweeper.trial.networks import references
 from sweeper.trial.parallel import Errand, company
+from sweeper.trial.samples import triptychs
+from sweeper.trial.split import shares
 from sweeper.trial.step import play_round
 from sweeper.trial.watch import Watch, layers
 
@@ -68,16 +75,18 @@ class Training:
         self.trial, self.cache, self.ranks = trial, cache, ranks
         self.device = ready(trial.seed, threads)
         # One packs the data and learns to measure; the others wait, and find the data packed.
-        self.metric = ranks.told(lambda: self.evaluator.metric)
-        self.order = Order(len(self.store), trial.seed)
-        self.position = 0
+        self.metric, *self.protocols = ranks.told(self._protocols)
+        some = shares(len(self.store), trial.evaluation).trained
+        self.feed = Feed(self.store, trial.feed, trial.seed, self.device, ranks, some)
         self.progress = Progress(
             Streams(trial.seed, self.device),
             horizon=round(trial.horizon_kimg * 1000),
             ranks=ranks,
         )
         begun = trial if saved is None else trial.model_copy(update={"init_from": Start()})
-        self.gan = assemble(begun, self._peek(), self.progress, self.store.meta.classes)
+        first = self.feed.peek(max(trial.batch.size, references(trial)))
+        sight = Sight(self.feed.range.shown, self._classifier)
+        self.gan = assemble(begun, first, self.progress, self.store.meta.known, sight)
         self.watch = Watch()
         self.measurements: list[Measurement] = []
         self.best_generator: dict[str, Tensor] = {}
@@ -92,17 +101,25 @@ class Training:
 
     @cached_property
     def evaluator(self) -> Evaluator:
-        return Evaluator(self.trial, self.store, self.cache, self.device)
+        return Evaluator(
+            self.trial.evaluation, self.trial.data, self.store, self.cache, self.device
+        )
 
-    def _peek(self) -> Batch:
-        return batch_of(self.store, self.order(0, self.trial.batch.size), self.device)
+    def _protocols(self) -> tuple[str, str, str]:
+        found = self.evaluator
+        return found.metric, found.protocol.hash, found.full_protocol.hash
+
+    def _classifier(self) -> Small:
+        # The first rank trains it, unless it is there; the others find it.
+        def found() -> Small:
+            return classifier(self.store, self.cache / "features")
+
+        self.ranks.told(lambda: found().classes)
+        return found()
 
     def draw(self, n: int) -> Batch:
         """Of the next real examples in the trial's order, those of this rank."""
-        own = self.ranks.own(self.order(self.position, n))
-        batch = batch_of(self.store, own, self.device)
-        self.position += n
-        return batch
+        return self.feed.draw(n)
 
     @property
     def finished(self) -> bool:
@@ -115,7 +132,8 @@ class Training:
         self._train_until((images // every + 1) * every)
         trained = time.monotonic() - start
         generator = self.gan.eval_generator()
-        score, variety = self.ranks.told(lambda: self.evaluator.judge(generator, self.gan.prior))
+        shown = self.feed.range.showing(generator)
+        score, variety = self.ranks.told(lambda: self.evaluator.judge(shown, self.gan.prior))
         if not math.isfinite(score):
             raise Diverged(self.progress.images, self.metric)
         last = self.measurements[-1] if self.measurements else None
@@ -127,7 +145,7 @@ class Training:
             else (last.best, last.best_images)
         )
         over = self.progress.images >= self.progress.horizon
-        heldout = self.ranks.told(self._heldout) if over else None
+        full = self.ranks.told(self._full) if over else None
         self.seconds += time.monotonic() - start
         measured = Measurement(
             images=self.progress.images,
@@ -136,7 +154,10 @@ class Training:
             losses=self.watch.losses(),
             seconds=self.seconds,
             images_per_second=(self.progress.images - images) / trained,
-            heldout=heldout,
+            heldout=full.score if full else None,
+            metrics=full.metrics if full else {},
+            protocol=self.protocols[0],
+            full_protocol=self.protocols[1] if full else None,
             best_images=at,
             d_steps=self.progress.moves[Player.D],
             g_steps=self.progress.moves[Player.G],
@@ -180,13 +201,13 @@ class Training:
             kind = f"the {name.replace('.', ' ')} loss" if "." in name else f"the {name}"
             raise Diverged(self.progress.images, kind)
 
-    def _heldout(self) -> float:
+    def _full(self) -> Full:
         generator = self.gan.eval_generator()
         present = {k: v.detach().clone() for k, v in generator.state_dict().items()}
         generator.load_state_dict(self.best_generator)
-        value = self.evaluator.score(generator, self.gan.prior, "heldout")
+        measured = self.evaluator.full(self.feed.range.showing(generator), self.gan.prior)
         generator.load_state_dict(present)
-        return value
+        return measured
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -198,7 +219,7 @@ class Training:
             "cuda_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "images": self.progress.images,
             "moves": {str(player): n for player, n in self.progress.moves.items()},
-            "position": self.position,
+            "position": self.feed.position,
             "measurements": [m.plain() for m in self.measurements],
             "best_generator": self.best_generator,
             "seconds": self.seconds,
@@ -214,7 +235,7 @@ class Training:
             torch.cuda.set_rng_state(state["cuda_random"].cpu())
         self.progress.images = state["images"]
         self.progress.moves.update({Player(name): n for name, n in state["moves"].items()})
-        self.position = state["position"]
+        self.feed.position = state["position"]
         self.measurements = [Measurement.read(m) for m in state["measurements"]]
         self.best_generator = dict(state["best_generator"])
         self.seconds = state["seconds"]
@@ -267,8 +288,8 @@ def trained(
 
 def show(training: Training, folder: Path, measured: Measurement) -> None:
     """Keep a sheet of samples, from latents that all trials share."""
-    samples = training.evaluator.sample(
-        training.gan.eval_generator(), training.gan.prior, 64, "sheet"
-    )
+    generator = training.feed.range.showing(training.gan.eval_generator())
+    given = training.evaluator.given("sheet", 64)
+    samples = training.evaluator.sample(generator, training.gan.prior, 64, "sheet")
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    sheet(samples).save(folder / "samples" / f"{measured.images:012d}.png")
+    triptychs(samples, given).save(folder / "samples" / f"{measured.images:012d}.png")

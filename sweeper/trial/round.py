@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Round:
         self, gan: Gan, draw: Callable[[int], Batch], progress: Progress, moves: Sequence[Move]
     ) -> None:
         self.gan, self.draw, self.progress, self.moves = gan, draw, progress, moves
+        # Who plays is settled here: what counts as progress grows with D's move.
+        self.playing = {player: gan.playing(progress, player) for player in Player}
         self.made = dict.fromkeys(Player, 0)
         self.planned = sum(Player.G in move for move in moves)
         self.reals: dict[int, list[Batch]] = {}
@@ -40,6 +43,7 @@ class Round:
         such fakes as this G has made of them. Both are given the ``latents_of`` one player, or else
         each its own."""
         here = Round(self.gan, self.draw, self.progress, self.moves)
+        here.playing = self.playing
         here.made = dict.fromkeys(Player, k)
         here.reals, here.zs, here.latents_of = self.reals, self.zs, latents_of
         here.images = images
@@ -49,10 +53,13 @@ class Round:
         """What a player sees in its coming move. D's fakes are ``attached`` to G where G looks
         through D's steps."""
         gan, k = self.gan, self.made[player]
-        real = self.real(k)[part]
-        fake = self.fake(player, pair, part, attached=attached or gan.schedule.shared_forward)
+        attached = attached or gan.schedule.shared_forward
+        real = self.view(player, pair, part, attached=attached)
+        fake = self.fake(player, pair, part, attached=attached)
         if player is Player.D:
-            fake = gan.tricks.fakes(fake, self.progress)
+            fake = gan.tricks.fakes(fake, self.progress, pair)
+        if gan.tells_domain:
+            real, fake = of_domain(real, 0), of_domain(fake, 1)
         score = self.score(pair)
         return Turn(
             player,
@@ -64,6 +71,7 @@ class Round:
             gan.networks[pair],
             self.progress,
             pair,
+            gan.networks,
         )
 
     def score(self, pair: str) -> Callable[[Batch], Output]:
@@ -127,17 +135,29 @@ class Round:
 
     def fake(self, player: Player, pair: str, part: int, *, attached: bool) -> Batch:
         """The fakes of a move. One forward pass of G serves both players while G has not moved in
-        between."""
-        k = self.made[player]
+        between. No gradient flows to a G that does not play now."""
+        k, plays = self.made[player], pair in self.playing[Player.G]
         key, generator = (pair, part, self.key(player, k)), self.gan.networks[pair].generator
-        attached = attached or player is Player.G
-        image, real = self.images.get(key), self.real(k)[part]
+        attached = plays and (attached or player is Player.G)
+        image = self.images.get(key)
         if image is None or (attached and not image.requires_grad):
-            own = attached or self.serves_next(k)
+            own = attached or (plays and self.serves_next(k))
+            given = self.view(player, pair, part, attached=own)
             with nullcontext() if own else borrowed(generator), self.gan.autocast(True):
                 z = self.latents(player, k)[part]
-                image = self.images[key] = full(generator(z, real.context))
+                image = self.images[key] = full(generator(z, given.context))
+        real = self.view(player, pair, part, attached=attached)
         return real.showing(image if attached else image.detach())
+
+    def view(self, player: Player, pair: str, part: int, *, attached: bool) -> Batch:
+        """The real examples of a move, as its pair is shown them. Of the fakes of other pairs, in
+        them, G's gradient flows back through those that are ``attached``."""
+
+        def made(other: str) -> Tensor:
+            return self.fake(player, other, part, attached=attached).image
+
+        real = self.real(self.made[player])[part]
+        return self.gan.architecture.view(pair, real, made, self.progress)
 
     def serves_next(self, k: int) -> bool:
         """Whether G's next move in this round will be made on the fakes of D's k-th."""
@@ -169,6 +189,11 @@ class Round:
 
     def key(self, player: Player, k: int) -> object:
         return (self.latents_of or player, k) if self.gan.schedule.fresh_latents else k
+
+
+def of_domain(batch: Batch, which: int) -> Batch:
+    """The same examples, each said to be real, 0, or fake, 1."""
+    return replace(batch, domain=batch.image.new_full((len(batch),), which, dtype=torch.long))
 
 
 def full(value: Tensor) -> Tensor:

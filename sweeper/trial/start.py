@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from sweeper.config import Misfit, Problem, Start
-from sweeper.game import Pair, Player
+from sweeper.game import Networks, Player
 from sweeper.trial.checkpoint import Checkpoints
 
 
-def start(pair: Pair, how: Start) -> dict[str, Any]:
+def start(networks: Networks, how: Start) -> dict[str, Any]:
     """Load a checkpoint's weights into the networks, and report what of it was taken.
 
     The report has, by player, the names of the weights that are ``taken``, ``missing`` in the
@@ -26,7 +26,12 @@ def start(pair: Pair, how: Start) -> dict[str, Any]:
     weights = read(Path(how.checkpoint))
     report: dict[str, Any] = {"checkpoint": how.checkpoint}
     for player in Player:
-        own, found = pair.of(player).state_dict(), weights.get(str(player), {})
+        own = {
+            key if name == "main" else f"{name}.{key}": value
+            for name, pair in networks.items()
+            for key, value in pair.of(player).state_dict().items()
+        }
+        found = weights.get(str(player), {})
         shared = own.keys() & found.keys()
         misshapen = {name for name in shared if own[name].shape != found[name].shape}
         taken = shared - misshapen
@@ -49,11 +54,14 @@ def start(pair: Pair, how: Start) -> dict[str, Any]:
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report in words, one line for each player."""
-    if not report:
-        return []
-    said = []
-    for player in Player:
+    """The report in words, one line for each player, and for each network that is looked
+    through."""
+    said = [
+        f"{name} looks through {part['network']}, weights {part['hash']}"
+        for name, part in report.items()
+        if "network" in part
+    ]
+    for player in filter(report.__contains__, Player):
         part = report[str(player)]
         counts = f"{len(part['taken'])} weights taken"
         odd = [
@@ -93,8 +101,13 @@ def read(path: Path) -> dict[str, dict[str, Tensor]]:
             law = f"{path} is not a file of weights: {reason}"
             raise Misfit([Problem(where, law)]) from None
     pairs: Any = state.get("gan", {}).get("networks") if "gan" in state else {"main": state}
-    found: dict[str, dict[str, Tensor]] = next(iter(pairs.values()))
-    if not found.keys() & set(map(str, Player)):
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, pair in pairs.items():
+        for player in set(map(str, Player)) & pair.keys():
+            prefix = "" if name == "main" else f"{name}."
+            held = {f"{prefix}{key}": value for key, value in pair[player].items()}
+            found[player] = found.get(player, {}) | held
+    if not found:
         law = f"{path} holds the weights of a generator or a discriminator, by these names"
         raise Misfit([Problem(where, law)])
     return found

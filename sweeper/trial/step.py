@@ -9,7 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
-from sweeper.game import Batch, Lookahead, Move, Player, Progress, Turn
+from sweeper.game import Batch, Lookahead, Move, Player, Progress, Scores, Silent, Turn
 from sweeper.trial.gan import Gan, untouched
 from sweeper.trial.round import Round, full
 from sweeper.trial.watch import gradient_norm, mean_of, seen_of
@@ -19,12 +19,18 @@ Terms = dict[str, Tensor]
 
 def discriminator_loss(gan: Gan, turn: Turn) -> Terms:
     """D is paid for scoring real examples above fakes."""
-    return {"adversarial": gan.loss.discriminator(turn.scores)} | penalties(gan, turn)
+    return adversarial(turn, gan.loss.discriminator) | penalties(gan, turn)
 
 
 def generator_loss(gan: Gan, turn: Turn) -> Terms:
     """G is paid for having its fakes scored as real."""
-    return {"adversarial": gan.loss.generator(turn.scores)} | penalties(gan, turn)
+    return adversarial(turn, gan.loss.generator) | penalties(gan, turn)
+
+
+def adversarial(turn: Turn, loss: Callable[[Scores], Tensor]) -> Terms:
+    """What the scores cost; nothing where D has no say."""
+    silent = isinstance(turn.networks.discriminator, Silent)
+    return {} if silent else {"adversarial": loss(turn.scores)}
 
 
 LOSSES = {Player.D: discriminator_loss, Player.G: generator_loss}
@@ -42,7 +48,7 @@ def play_round(
 ) -> Terms:
     """The players move as the schedule calls them. Returns the terms of their losses, as they were
     last, and what else was seen."""
-    gan.tricks.begin(gan.networks, progress)
+    gan.begin(progress)
     this = Round(gan, draw, progress, gan.moves(progress, losses))
     seen = {name: value for move in this.moves for name, value in play(gan, move, this).items()}
     return dict(zip(seen, progress.ranks.means(list(seen.values())), strict=True))
@@ -68,10 +74,13 @@ def differentiate(gan: Gan, player: Player, this: Round, *, watched: bool = True
     seen = list[Terms]()
     for part in range(gan.accumulate):
         with untouched(*gan.of(Player.D)) if player is Player.G else nullcontext():
-            turns = [this.turn(player, pair, part) for pair in gan.networks]
+            turns = [this.turn(player, pair, part) for pair in this.playing[player]]
+            if not turns:
+                continue
             with gan.autocast(True):
                 terms = [gan.tricks.total(player, LOSSES[player](gan, turn)) for turn in turns]
-            gan.backward(player, this.share(player), sum_of(t for e in terms for t in e.values()))
+            if paid := [term for each in terms for term in each.values()]:
+                gan.backward(player, this.share(player), sum_of(paid))
         if watched:
             for turn in turns:
                 gan.tricks.observe(turn)
@@ -119,8 +128,8 @@ def unrolled(gan: Gan, plan: Lookahead, this: Round) -> Round:
     rates = gan.rates(Player.D, this.progress)
     with untouched(*gan.of(Player.D), gan.tricks):
         for _ in plan.moves:
-            for pair, networks in gan.networks.items():
-                own = trainable(networks.discriminator)
+            for pair in this.playing[Player.D]:
+                own = trainable(gan.networks[pair].discriminator)
                 weights = here.weights.get(pair, own)
                 turn = here.turn(Player.D, pair, attached=True)
                 loss = sum_of(gan.tricks.total(Player.D, discriminator_loss(gan, turn)).values())

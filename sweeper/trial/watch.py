@@ -28,10 +28,10 @@ def seen_of(
 ) -> dict[str, Tensor]:
     """What the turns of one player show: the terms of its loss, each the sum over its opponents,
     and now and then what else there is to see."""
-    player = turns[0].player
+    player, names = turns[0].player, dict.fromkeys(name for each in terms for name in each)
     seen = {
-        f"{player}.{name}": reduce(torch.add, [each[name] for each in terms]).detach()
-        for name in terms[0]
+        f"{player}.{name}": reduce(torch.add, [e[name] for e in terms if name in e]).detach()
+        for name in names
     }
     if player is Player.D and sampled(player, turns[0].progress):
         seen |= signals(gan, turns[0])
@@ -58,7 +58,10 @@ def gradient_norm(gan: Gan, player: Player, progress: Progress) -> dict[str, Ten
     """The L2 norm of a player's whole gradient, as backward left it, now and then."""
     if not sampled(player, progress):
         return {}
-    norms = torch._foreach_norm([p.grad for p in gan.parameters(player) if p.grad is not None])
+    found = [p.grad for p in gan.parameters(player) if p.grad is not None]
+    if not found:  # none of its networks plays now
+        return {}
+    norms = torch._foreach_norm(found)
     return {f"{player} gradient": torch.linalg.vector_norm(torch.stack(norms))}
 
 

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from sweeper.catalog.datasets.store import Example, pack
-from sweeper.config import Data, Misfit, Slot, Trial
-from sweeper.game import Player
+from sweeper.catalog.datasets.digits import load
+from sweeper.catalog.datasets.example import Example, Synthetic
+from sweeper.catalog.datasets.store import Store, pack
+from sweeper.config import Data, Misfit, Slot, Trial, astray
+from sweeper.game import UNTOLD, Player
 from sweeper.registry import Entry, tags
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import Training
+from sweeper.trial.networks import probe, untold
 from sweeper.trial.round import Round
 from sweeper.trial.step import play
 from sweeper.verify.claims import Claim
@@ -75,6 +77,7 @@ def cases() -> list[Case]:
         for place in places()
         for entry in place.slot.registry.values()
         if not any(info.is_required() for info in entry.knobs.model_fields.values())
+        and not astray(place.path, entry)
     ]
 
 
@@ -90,15 +93,21 @@ def tiny(**changes: Any) -> Tree:
         "schedule": "alternating_update",
         "batch": {"size": 8},
         "horizon_kimg": 0.048,
-        "evaluation": {"features": "random", "samples": 16, "every_kimg": 0.016},
+        "evaluation": {
+            "features": "random_conv",
+            "samples": 16,
+            "full_samples": 16,
+            "every_kimg": 0.016,
+        },
         **changes,
     }
 
 
-class LargeDigits:
+class LargeDigits(Synthetic):
     """Digits of 16 px: the smallest size at which a DCGAN discriminator has a normalised layer."""
 
     name = "large_digits"
+    classes = tuple("0123456789")
 
     def fingerprint(self) -> str:
         return "digits of 16 px"
@@ -106,19 +115,34 @@ class LargeDigits:
     def __len__(self) -> int:
         return 200
 
-    def examples(self) -> Iterator[Example]:
-        images, labels = load_digits(return_X_y=True)
-        for image, label in zip(images[:200], labels, strict=False):
-            small = np.rint(image.reshape(1, 8, 8) * (255 / 16)).astype(np.uint8)
-            yield small.repeat(2, 1).repeat(2, 2), int(label)
+    def __getitem__(self, index: int) -> Example:
+        images, labels = load()
+        return Example(images[index].repeat(2, 1).repeat(2, 2), int(labels[index]))
+
+
+class ToldDigits(LargeDigits):
+    """The same, each to be made of its negative, with a mask of its ink and another digit of its
+    style."""
+
+    name = "told_digits"
+
+    def fingerprint(self) -> str:
+        return "digits of 16 px, with all that networks can be told"
+
+    def __getitem__(self, index: int) -> Example:
+        plain, other = super().__getitem__(index), super().__getitem__((index + 1) % len(self))
+        mask = np.where(plain.image > 127, 255, 0).astype(np.uint8)
+        return Example(plain.image, plain.label, 255 - plain.image, mask, other.image)
 
 
 def bases(cache: Path) -> list[Tree]:
-    """The trials that techniques are tried in: on images, and on points."""
-    store = pack(LargeDigits(), cache / "data")
+    """The trials that techniques are tried in: on images, on points, and on images made from
+    others."""
+    store, told = (pack(source, cache / "data") for source in (LargeDigits(), ToldDigits()))
     return [
         tiny(data={"packed": {"path": str(store.path)}}),
         tiny(data={"ring": {"length": 200}}, architecture={"mlp_gan": {"hidden": 8}}),
+        tiny(data={"packed": {"path": str(told.path)}}),
     ]
 
 
@@ -127,26 +151,39 @@ def trial_with(case: Case, bases: Iterable[Tree]) -> Trial:
 
     Raises Misfit if there is none.
     """
+    side = case.place.path[0]
     companions = [
         [
             (place, other.name)
-            for place in places()
+            # On its own side first, which changes least.
+            for place in sorted(places(), key=lambda place: place.path[0] != side)
             for other in place.slot.registry.values()
-            if tag in tags(other.provides) and place.path[0] != "generator"
+            if tag in tags(other.provides) and (place.path[0] != "generator" or side == "generator")
         ]
         for tag in sorted(tags(case.entry.needs))
     ]
     problems = []
-    for base, beside in product(bases, [(), *product(*companions)]):
+    # The fewest companions first, whatever the data.
+    for beside, base in product([(), *product(*companions)], list(bases)):
         tree = deepcopy(base)
         for place, name in beside:
             place.put(tree, name)
         case.place.put(tree, case.entry.name)
         try:
-            return Trial.read(tree)
+            return _built(Trial.read(tree))
         except Misfit as misfit:
             problems += misfit.problems
     raise Misfit(list(dict.fromkeys(problems)))
+
+
+def _built(trial: Trial) -> Trial:
+    """A trial on one of the bases, whose networks can be built for its data. Raises Misfit."""
+    if trial.data.entry.name == "packed":
+        meta = Store(Path(trial.data["path"])).meta
+        probe(trial, meta.shape, meta.known)
+    elif wanting := list(untold(trial, UNTOLD)):
+        raise Misfit(wanting)
+    return trial
 
 
 def differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
@@ -179,10 +216,10 @@ def trespasses(training: Training, moved: set[Player]) -> Iterator[str]:
     gan.tricks.begin(gan.networks, progress)
     this = Round(gan, training.draw, progress, gan.moves(progress, {}))
     for move in this.moves:
-        before = {player: everything(gan.of(player)[0]) for player in Player}
+        before = {player: everything(gan.of(player)) for player in Player}
         play(gan, move, this)
         for player in Player:
-            changed = list(differences(before[player], everything(gan.of(player)[0])))
+            changed = list(differences(before[player], everything(gan.of(player))))
             if player not in move:
                 yield from (f"{player}{where} in the move of the other" for where in changed)
             elif not changed:
@@ -190,12 +227,15 @@ def trespasses(training: Training, moved: set[Player]) -> Iterator[str]:
         moved |= move
 
 
-def everything(network: nn.Module) -> dict[str, Any]:
-    """Weights, buffers and gradients."""
-    return {
-        "state": {k: v.clone() for k, v in network.state_dict().items()},
-        "gradients": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
-    }
+def everything(networks: Iterable[nn.Module]) -> list[dict[str, Any]]:
+    """Weights, buffers and gradients of all networks of a player."""
+    return [
+        {
+            "state": {k: v.clone() for k, v in network.state_dict().items()},
+            "gradients": [None if p.grad is None else p.grad.clone() for p in network.parameters()],
+        }
+        for network in networks
+    ]
 
 
 def claims(case: Case, cache: Path) -> Iterator[Claim]:

@@ -15,7 +15,7 @@ from sweeper.catalog.tricks.augmentation import Affine, hued, scaling, shifting,
 from sweeper.catalog.tricks.instance_noise import InstanceNoise
 from sweeper.config import Trial
 from sweeper.game import Batch, Context, Output, Player, Progress, Scores, Streams, Trick
-from sweeper.trial.assemble import composed
+from sweeper.trial.networks import composed
 from sweeper.trial.round import Round
 from sweeper.trial.step import play_round
 from sweeper.verify.claims import Claim, check
@@ -319,6 +319,41 @@ def differentiable_augmentation() -> Iterator[Claim]:
     looks = [trick.images(Batch(fakes), progress).image for _ in range(2)]
     different = (looks[0] != looks[1]).flatten(1).any(1).sum()
     yield Claim("of 6 images, those that look different at a second look", different.item(), 6)
+
+
+@check("classic_augmentation")
+def classic_augmentation() -> Iterator[Claim]:
+    n, name = 4000, "classic_augmentation"
+    some = examples(6, 3, 8, 8)
+    plain = augmented(name, some, strength=0.0, mirror=False)
+    yield Claim("strength 0, unmirrored: changed by", gap(plain, some), 0, 1e-5)
+    either = augmented(name, some, strength=0.0)
+    mirrored = [gap(a, b.flip(2)) < 1e-4 for a, b in zip(either, some, strict=True)]
+    straight = [gap(a, b) < 1e-4 for a, b in zip(either, some, strict=True)]
+    kept = sum(a != b for a, b in zip(mirrored, straight, strict=True))
+    yield Claim("strength 0: of 6 images, those mirrored or as they were", kept, 6)
+    left = torch.tensor([-1.0, 1.0]).reshape(1, 1, 1, 2).expand(n, 1, 2, 2)
+    share = (augmented(name, left, strength=0.0)[:, 0, 0, 0] > 0).float().mean().item()
+    yield Claim("share of images that are mirrored", share, 0.5, within_noise(0.5, n))
+    gray = augmented(name, torch.zeros(n, 3, 4, 4), strength=1.0)
+    yield Claim("gray stays gray, off by", gap(gray, gray[:, :1, :1, :1].expand_as(gray)), 0, 1e-5)
+    yield Claim("darkest at strength 1", gray.min().item(), -0.2, 2e-3)
+    yield Claim("brightest at strength ½", augmented(name, 0 * gray).max().item(), 0.1, 2e-3)
+    slope = torch.linspace(-1, 1, 33).reshape(1, 1, 1, 33).expand(n, 1, 33, 33)
+    turned = augmented(name, slope, strength=1.0, mirror=False)[:, 0, 14:19, 14:19]
+    down = (turned[:, 4, 2] - turned[:, 0, 2]) / (turned[:, 2, 4] - turned[:, 2, 0])
+    angle = down.abs().atan().max().rad2deg().item()
+    yield Claim("the most that is turned at strength 1, in degrees", angle, 15, 0.01)
+    fakes = examples(6, 3, 8, 8).requires_grad_()
+    (first,) = torch.autograd.grad(augmented(name, fakes).square().sum(), fakes, create_graph=True)
+    yield Claim("fakes whose slope reaches G", first.flatten(1).any(1).sum().item(), 6)
+    (second,) = torch.autograd.grad(first.square().sum(), fakes)
+    yield Claim("fakes through which a penalty reaches D", second.flatten(1).any(1).sum().item(), 6)
+    real = tricks[name].make(where="real")
+    shown = real.pair(Batch(some), Batch(some), at())
+    yield Claim("where real: fakes changed by", gap(shown[1].image, some), 0)
+    different = (shown[0].image != some).flatten(1).any(1).sum().item()
+    yield Claim("where real: real images that are changed, of 6", different, 6)
 
 
 @check("ada")

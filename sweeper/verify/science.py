@@ -28,8 +28,8 @@ from sweeper.catalog.datasets.grid import Grid
 from sweeper.catalog.datasets.ring import Ring
 from sweeper.catalog.datasets.store import pack
 from sweeper.catalog.metrics.features import extractor
-from sweeper.catalog.metrics.mode_coverage import Coverage, counted, mode_coverage
-from sweeper.config import Trial
+from sweeper.catalog.metrics.mode_coverage import Coverage, counted, near_centres
+from sweeper.config import Evaluation, Trial
 from sweeper.registry import nearest
 from sweeper.space.source import InputError
 from sweeper.trial.loop import Diverged, Training
@@ -59,7 +59,7 @@ class Study:
         tricks = changes.get("tricks", {})
         drawn = self.base["batch"]["size"] * tricks.get("packing", {}).get("m", 1)
         kimg = self.d_steps * drawn / 1000
-        measured = {"features": "random", "samples": self.samples, "every_kimg": kimg}
+        measured = {"features": "random_conv", "samples": self.samples, "every_kimg": kimg}
         return {
             **self.base,
             **changes,
@@ -99,15 +99,20 @@ def plane(data: str, centres: np.ndarray, deviation: float, d_steps: int, protoc
         seeds=20,
         d_steps=d_steps,
         samples=2500,
-        coverage=lambda points, cache: mode_coverage(points, where, deviation),
+        coverage=lambda points, cache: near_centres(points, where, deviation),
     )
 
 
 def digits_of(images: Tensor, cache: Path) -> Coverage:
     """Which of the 1,000 triples of digits samples (N, 3, 8, 8) fall into, by a classifier of one
     digit."""
-    classifier = extractor("classifier", pack(Digits(), cache / "data"), cache / "features")
-    digits = [classifier.head(classifier(images[:, c : c + 1])).argmax(1) for c in range(3)]
+    asked = Evaluation(features="classifier")
+    classifier = extractor(asked, pack(Digits(), cache / "data"), cache / "features")
+    digits = list[Tensor]()
+    for channel in torch.split(images, 1, dim=1):
+        logits = classifier.logits(classifier(channel))
+        assert logits is not None
+        digits.append(logits.argmax(1))
     modes = 100 * digits[0] + 10 * digits[1] + digits[2]
     return counted(torch.bincount(modes, minlength=1000), len(images))
 

@@ -50,7 +50,7 @@ class Place(nn.Module):
 
 
 @architectures.register()
-class Dirac:
+class Dirac(Architecture):
     """A linear D without a bias, and a G whose one weight is the place of its fakes."""
 
     def __init__(self, *, theta: float = 1.0, psi: float = -1.0) -> None:

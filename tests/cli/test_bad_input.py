@@ -70,13 +70,21 @@ SETTINGS = {
     ),
     "unknown data": (
         {"data": "digts"},
-        "--data is digits, grid, ring, stacked_digits, a folder of images or a packed store, "
-        "but got 'digts'; did you mean 'digits'?",
+        "--data is digits, glyphs, grid, ring, stacked_digits, triangles, a set of torchvision's "
+        "(mnist, fashion_mnist, kmnist, emnist, emnist_digits, emnist_letters, svhn, cifar10, "
+        "cifar100, stl10, celeba, lsun), a folder of images, a zip or tar file of them, a Parquet "
+        "file or a folder of those, or a packed store, but got 'digts'; did you mean 'digits'?",
+    ),
+    "data whose files are not here": (
+        {"data": "cifar100"},
+        "--data: cifar100 is read from files in data (root), but these are not there: "
+        "cifar-100-python/train, cifar-100-python/test, cifar-100-python/meta; download: true "
+        "beside the name in the search space fetches them",
     ),
     "data without images": (
         {"data": "."},
-        "--data: a data folder holds images (.bmp, .jpeg, .jpg, .png, .tif, .tiff, "
-        ".webp), but . holds none",
+        "--data: a data folder holds images (.bmp, .gif, .jp2, .jpeg, .jpg, .pgm, .png, "
+        ".ppm, .tif, .tiff, .webp), but . holds none",
     ),
     "a name that is no folder's": (
         {"name": "a/b"},
@@ -92,7 +100,8 @@ SETTINGS = {
         "accumulate, mixed\n"
         "  did you mean size?\n"
         "--set serch.trials=2: serch: there is no key 'serch' here; known: name, extends, use, "
-        "trial, constraints, baselines, search, budget, objective, resources, retries, limits\n"
+        "trial, constraints, baselines, given, published, search, confirm, budget, objective, "
+        "resources, retries, limits\n"
         "  did you mean search?",
     ),
     "--set of a bad value": (

@@ -47,7 +47,16 @@ def test_one_family_by_itself() -> None:
     lines = typed("catalog", "--family", "losses").splitlines()
     assert lines[0] == "losses:"
     assert [line.split()[0] for line in lines[1:]] == list(families.losses)
-    assert refused("catalog", "--family", "loss").startswith("--family is one of architectures, ")
+    assert refused("catalog", "--family", "loss").startswith("--family is one of activations, ")
+
+
+def test_a_family_whole() -> None:
+    pages = typed("catalog", "normalization")
+    assert pages == typed("catalog", "normalizations")
+    for entry in families.normalizations.values():
+        assert f"{entry.name}, of the normalizations\n" in pages
+        assert entry.summary in pages
+    assert "of the losses" in typed("catalog", "loss")
 
 
 def test_one_technique_whole() -> None:

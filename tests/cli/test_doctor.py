@@ -202,8 +202,11 @@ def test_leftovers_are_told_and_removed_and_nothing_else(
         if name != "swp-fresh":
             os.utime(tmp_path / name, (old, old))
     (tmp_path / "swp-link").symlink_to(tmp_path / "mine")
-    words = [sys.executable, "-c", "input()", f"--temp_dir={tmp_path}/swp-alive/session"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as process:
+    words = [sys.executable, "-c", "input(0)", f"--temp_dir={tmp_path}/swp-alive/session"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        # A process that has only just begun to be another one shows no words yet.
+        assert process.stdout is not None
+        assert process.stdout.read(1) == b"0"
         finding = only(doctor.leftovers, machine())
         assert finding.level == "warn"
         assert finding.says.endswith(f"GiB: {tmp_path}/swp-dead")

@@ -230,7 +230,7 @@ trial:
   loss: brittle
   architecture: {dcgan: {channels: 4}}
   batch: {size: 8}
-  evaluation: {features: random, samples: 16, every_kimg: 0.048}
+  evaluation: {features: random_conv, samples: 16, full_samples: 16, every_kimg: 0.048}
 budget: {max: 0.144}
 search: {trials: 1}
 """

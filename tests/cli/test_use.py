@@ -59,7 +59,7 @@ trial:
   loss: {tempered: auto}
   architecture: {dcgan: {channels: 4}}
   batch: {size: 8}
-  evaluation: {features: random, samples: 16}
+  evaluation: {features: random_conv, samples: 16, full_samples: 16}
 budget: {max: 0.048}
 search: {trials: 2}
 """
@@ -123,7 +123,7 @@ def test_a_sweep_of_a_loss_of_ones_own_from_end_to_end(desk: Path) -> None:
     with sqlite3.connect("results/mlflow.db") as database:
         tags = database.execute("select value from tags where key = 'sweeper.use'").fetchall()
     assert {tag for (tag,) in tags} == {f"mine.py {sha}"}
-    assert len(tags) == 2
+    assert len(tags) == 3  # the sweep's own run and its trials'
 
     Path("mine.py").unlink()
     done = typed("resume", "results/mine", "--inline", "--trials", "3")
@@ -253,15 +253,15 @@ def test_a_trial_that_names_its_data_trains_on_it(desk: Path) -> None:
     text = SPACE.replace("trial:", "trial:\n  data: {ring: {length: 200}}")
     text = text.replace("{dcgan: {channels: 4}}", "mlp_gan")
     Path("mine.yaml").write_text(text)
-    assert "fid_random_ring" in trial("mine.yaml")[0]
+    assert "fid_random_conv_ring" in trial("mine.yaml")[0]
     kept = json.loads(Path("results/mine-trial/trial.json").read_text())
     (file,) = kept["use"]
     assert kept["data"]["ring"]["length"] == 200
     # And so does the trial that was written down, with the file that was kept beside it.
     again = trial("results/mine-trial/trial.json", "--use", f"results/mine-trial/{file}")
-    assert "fid_random_ring" in again[0]
+    assert "fid_random_conv_ring" in again[0]
     assert again[0].split()[:4] == trial("mine.yaml")[0].split()[:4]
-    assert "fid_random_digits" in trial("mine.yaml", "--data", "digits", *SMALL)[0]
+    assert "fid_random_conv_digits" in trial("mine.yaml", "--data", "digits", *SMALL)[0]
 
 
 SMALL = ("--set", "architecture={dcgan: {channels: 4}}")

@@ -9,16 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.hosts import ROOT, VENV, Host, Network, do, missing
+from sweeper.ledger.ledger import Record
+from tests.cluster.hosts import ROOT, Host, Network, do, missing
 from tests.sweep.commands import records
 
 NET = "172.31.255"
 LAPTOP = f"{NET}.5"
+PYTHON = "~/sweeper/.venv/bin/python"
 PORT = 5577
 REGION = "us-east-2"
 EDITS = {
@@ -26,10 +28,6 @@ EDITS = {
     "ssh_user: ubuntu": "ssh_user: root",
     # moto gives its machines public addresses, too, and those are somebody's.
     "  cache_stopped_nodes: false": "  use_internal_ips: true\n  cache_stopped_nodes: false",
-    # The environment is on the image, so to speak.
-    "  - bash ~/sweeper/cluster/install.sh cluster/aws.lock\n": (
-        f"  - echo 'export PATH=\"{VENV}/bin:$PATH\"' >> ~/.sweeper.env\n"
-    ),
 }
 """All that is changed in cluster.yaml."""
 
@@ -46,11 +44,24 @@ boto3.client("s3").create_bucket(Bucket="bucket-of-mine",
 """
 """What docs/cluster.md has a user do once."""
 
+STORED = """
+import boto3
+held = boto3.client("s3").list_objects_v2(Bucket="bucket-of-mine")["Contents"]
+print(*(file["Key"] for file in held), sep="\\n")
+"""
+SERVED = """
+from mlflow import MlflowClient
+client = MlflowClient("http://127.0.0.1:5000")
+print(sum(len(client.search_runs([e.experiment_id])) for e in client.search_experiments()))
+"""
+"""What the bucket holds, and how many runs the MLflow on the head has."""
+
 SWEEP = (
-    "sweeper run search_spaces/ttur.yaml --trials 4 --set budget.max=2.7 --set batch.size=4 "
+    "sweeper run search_spaces/ttur.yaml --trials 4 --set budget.max=1.8 --set batch.size=4 "
     "--set architecture.dcgan.channels=4 --set prior.gaussian_latent.size=8 "
-    "--set evaluation.features=random --set evaluation.samples=16 --set resources.cpu=2 "
-    "--set resources.gpu=0.5"
+    "--set evaluation.features=random_conv --set evaluation.samples=16 "
+    "--set evaluation.full_samples=16 --set resources.cpu=2 --set resources.gpu=0.5 "
+    "--set confirm.top=0"
 )
 START = time.monotonic()
 
@@ -92,7 +103,19 @@ class Cloud:
         say(f"EC2: {name}, {machine['type']}, {market}, at {machine['address']}")
 
     def workers(self) -> list[str]:
-        return [n for n, machine in self.machines.items() if machine["up"] and machine["spot"]]
+        """The spot machines that are there."""
+        up = [name for name, machine in self.machines.items() if machine["up"] and machine["spot"]]
+        return [name for name in up if name in self.network.hosts]
+
+    def training(self, known: Iterable[Record]) -> list[str]:
+        """The spot machines on which a trial goes on that was measured there."""
+        busy = {record.number for record in known if record.measured and not record.ended}
+        folders = {n: self.network.hosts[n].home / "results/ttur/trials" for n in self.workers()}
+        return [
+            name
+            for name, folder in folders.items()
+            if any(int(path.name) in busy for path in folder.glob("0*"))
+        ]
 
     def until(self, what: str, true: Callable[[], bool], patience: float, log: Path) -> None:
         deadline = time.monotonic() + patience
@@ -132,6 +155,10 @@ def furnish(laptop: Host) -> None:
         assert text.count(before) == 1, before
         text = text.replace(before, after)
     (desk / "cluster.yaml").write_text(text)
+    laptop.run("bash sweeper/cluster/install.sh cluster/aws.lock", timeout=600)
+    with (laptop.home / ".bashrc").open("a") as file:
+        file.write('export PATH="$HOME/sweeper/.venv/bin:$PATH"\n')
+    say("the laptop is installed")
 
 
 def images(folder: Path) -> Path:
@@ -160,16 +187,24 @@ def images(folder: Path) -> Path:
 
 def emulate(folder: Path) -> None:
     """All of it. Raises AssertionError when something is not as promised."""
+    cache = Path(os.environ["UV_CACHE_DIR"])
     variables = {
+        "PATH": f"{sys.base_prefix}/bin:$PATH",
         "AWS_ENDPOINT_URL": f"http://{LAPTOP}:{PORT}",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": REGION,
         "AWS_EC2_METADATA_DISABLED": "true",
-        "PYTHONPATH": str(folder / "boto3"),
+        # Instead of the package index. Links, since 6 GB a machine would be much to copy.
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder / "wheels"),
+        "UV_OFFLINE": "1",
+        "UV_CACHE_DIR": str(cache),
+        "UV_LINK_MODE": "symlink",
+        "PYTHONPYCACHEPREFIX": str(folder / "compiled"),
     }
-    image = "".join(f"export {name}={value}\n" for name, value in variables.items())
-    with Network(net=NET, prefix=16, bashrc=image) as network:
+    image = "".join(f'export {name}="{value}"\n' for name, value in variables.items())
+    with Network(net=NET, prefix=16, bashrc=image, shown=[cache]) as network:
         laptop = network.add("laptop", LAPTOP)
         furnish(laptop)
         laptop.run("ray disable-usage-stats")
@@ -177,11 +212,11 @@ def emulate(folder: Path) -> None:
             f"MOTO_IAM_LOAD_MANAGED_POLICIES=true MOTO_AMIS_PATH={images(folder)} "
             f"{folder}/moto/bin/python {folder}/moto/bin/moto_server -H {LAPTOP} -p {PORT}"
         )
-        watch = f"python {ROOT}/tests/cluster/instances.py"
+        watch = f"{PYTHON} {ROOT}/tests/cluster/instances.py"
         with started(laptop, moto, folder / "moto.log"):
             wait = f"until (exec 3<>/dev/tcp/{LAPTOP}/{PORT}) 2>/dev/null; do sleep 0.2; done"
             laptop.run(wait, timeout=120)
-            laptop.run(f"python -c '{ONCE}'", timeout=120)
+            laptop.run(f"{PYTHON} -c '{ONCE}'", timeout=120)
             with started(laptop, watch, folder / "machines"):
                 swept(Cloud(network, laptop, folder / "machines"), folder)
         elsewhere = (network.sniffer.foreign, network.sniffer.names)
@@ -202,25 +237,40 @@ def swept(cloud: Cloud, folder: Path) -> None:
     run = folder / "run"
     with started(laptop, f"cd sweeper && {SWEEP}", run) as process:
 
-        def measured() -> bool:
-            assert process.poll() is None, run.read_text()
-            training = any(r.measured and not r.ended for r in records(results))
-            return bool(cloud.workers()) and training
+        def reached(true: Callable[[], bool]) -> Callable[[], bool]:
+            def look() -> bool:
+                assert process.poll() is None, run.read_text()
+                return true()
 
-        cloud.until(
-            "pending trials have brought a spot machine, and train there", measured, 600, run
-        )
-        victim = cloud.workers()[0]
+            return look
+
+        waiting = "pending trials have brought two spot machines"
+        cloud.until(waiting, reached(lambda: len(cloud.workers()) == 2), 300, run)
+        begun = reached(lambda: bool(cloud.training(records(results))))
+        cloud.until("a trial there has been measured", begun, 900, run)
+        victim, before = cloud.training(records(results))[0], len(cloud.launched)
         say(f"EC2 takes {victim} away")
         kill = f'import boto3; boto3.client("ec2").terminate_instances(InstanceIds=["{victim}"])'
-        laptop.run(f"python -c '{kill}'", timeout=120)
+        laptop.run(f"{PYTHON} -c '{kill}'", timeout=120)
+        another = reached(lambda: len(cloud.launched) > before)
+        cloud.until("another has come in its place", another, 300, run)
         cloud.until("the sweep has ended", lambda: process.poll() is not None, 900, run)
     print(run.read_text())
     assert process.returncode == 0
     causes = [e.data["cause"] for r in records(results) for e in r.events if e.kind == "lost"]
     assert set(causes) == {"node"}, causes
     assert len(records(results)) == 4
+    for record in records(results):
+        steps = [event.step for event in record.measured]
+        assert steps == sorted(set(steps)), steps
     assert (laptop.home / "sweeper/results/ttur/report.html").is_file()
+    stored = laptop.run(f"{PYTHON} -c '{STORED}'", timeout=120).split()
+    assert any("ledger" in name for name in stored), stored
+    assert any("checkpoint" in name for name in stored), stored
+    head = network.hosts[cloud.launched[0]]
+    served = head.run(f"{PYTHON} -c '{SERVED}'", timeout=300).split()[-1]
+    assert served == "5", served  # the sweep and its four trials
+    say(f"S3 holds {len(stored)} files, MLflow on the head {served} runs")
 
     down = folder / "down"
     with started(laptop, "cd sweeper && ray down -y cluster.yaml", down) as process:

@@ -141,7 +141,7 @@ class Host:
         # The project and its environment, where they would be hidden.
         seen = [
             path
-            for path in dict.fromkeys([ROOT, VENV, Path(sys.base_prefix)])
+            for path in dict.fromkeys([ROOT, VENV, Path(sys.base_prefix), *self.network.shown])
             if any(path.is_relative_to(folder) for folder in hidden)
         ]
         keep = [f"{self.folder}/seen{i}" for i in range(len(seen))]
@@ -181,12 +181,12 @@ class Host:
 
     def words(self, command: str, environment: Mapping[str, str] | None = None) -> list[str]:
         """The command line that runs a command on this host, as at a terminal there."""
-        inside = ["--target", str(self.init), "-m", "-p", "-u", "-i", "-n", "--wd=/root"]
+        inside = ["--target", str(self.init), "-m", "-p", "-u", "-i", "-n"]
         plain = {"HOME": "/root", "USER": "root", "LANG": "C.UTF-8", "TERM": "dumb"}
         variables = {**plain, "PATH": SYSTEM, **(environment or {})}
         return [
             "nsenter", *inside, "env", "-i", *(f"{k}={v}" for k, v in variables.items()),
-            "bash", "-c", f". ~/.bashrc; {command}",
+            "bash", "-c", f"cd; . ~/.bashrc; {command}",
         ]  # fmt: skip
 
     def run(self, command: str, timeout: float = 60, *, check: bool = True) -> str:
@@ -241,13 +241,20 @@ class Host:
 
 
 class Network:
-    """A switch with hosts on it. Use it in a with statement."""
+    """A switch with hosts on it, which read ``bashrc`` at each login and see the folders ``shown``
+    of this machine where their own would hide them. Use it in a with statement."""
 
-    def __init__(self, net: str = NET, prefix: int = 24, bashrc: str = "") -> None:
+    def __init__(
+        self,
+        net: str = NET,
+        prefix: int = 24,
+        bashrc: str = f'export PATH="{VENV}/bin:$PATH"\n',
+        shown: Sequence[Path] = (),
+    ) -> None:
         self.tag = f"sw{os.getpid() % 100000}"
         self.switch = f"{self.tag}-switch"
         self.net, self.prefix, self.gateway = net, prefix, f"{net}.1"
-        self.bashrc = f'export PATH="{VENV}/bin:$PATH"\n{bashrc}'
+        self.bashrc, self.shown = bashrc, shown
         self.folder = Path(tempfile.mkdtemp(prefix="swh-", dir="/var/tmp"))
         self.key = self.folder / "id"
         self.hosts: dict[str, Host] = {}

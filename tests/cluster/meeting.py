@@ -39,6 +39,8 @@ def simulated(config: dict[str, Any]) -> None:
         round(1000 * kimg)
         for kimg in (job["trial"]["evaluation"]["every_kimg"], job["trial"]["horizon_kimg"])
     )
+    sweep = json.loads((Path(job["folder"]).parents[1] / "sweep.json").read_text())
+    protocol = sweep["protocol_hash"]
     for images in range(every, horizon + every, every):
         score = 10 + 300 / images
         measured = {
@@ -51,6 +53,7 @@ def simulated(config: dict[str, Any]) -> None:
             "seconds": 1.0,
             "images_per_second": 100.0,
             "heldout": score if images >= horizon else None,
+            "protocol": protocol,
             "verdicts": [],
         }
         tune.report({"report": json.dumps(measured)})

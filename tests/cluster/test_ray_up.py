@@ -20,7 +20,6 @@ REASON = missing()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.xdist_group("ray"),
     pytest.mark.skipif(REASON is not None, reason=f"no hosts here: {REASON}"),
 ]
 
@@ -43,8 +42,10 @@ TINY = (
     "batch.size=4",
     "architecture.dcgan.channels=4",
     "prior.gaussian_latent.size=8",
-    "evaluation.features=random",
+    "evaluation.features=random_conv",
     "evaluation.samples=16",
+    "evaluation.full_samples=16",
+    "confirm.top=0",
     "resources.cpu=2",
 )
 SWEEP = "sweeper run search_spaces/ttur.yaml --trials 4 " + " ".join(f"--set {s}" for s in TINY)

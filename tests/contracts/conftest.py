@@ -11,13 +11,13 @@ import pytest
 from sweeper.catalog.datasets.store import pack
 from sweeper.config import Trial
 from sweeper.trial.loop import Training
-from sweeper.verify.contracts import Case, LargeDigits, bases, trial_with
+from sweeper.verify.contracts import Case, ToldDigits, bases, trial_with
 
 
 @pytest.fixture(scope="session")
-def large_digits(cache: Path) -> Path:
-    """A packed store of digits of 16 px."""
-    return pack(LargeDigits(), cache / "data").path
+def told_digits(cache: Path) -> Path:
+    """A packed store of digits of 16 px, with sources, masks and styles."""
+    return pack(ToldDigits(), cache / "data").path
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,10 @@ from dataclasses import fields
 import pytest
 
 from sweeper.catalog.aliases import ALIASES, SPELLINGS, Alias
+from sweeper.cli import app
 from sweeper.config import Trial, unknown, unknown_key
 from sweeper.space.listing import fields_at
+from sweeper.space.space import shipped
 from sweeper.stream import Measurement
 from tests.contracts.cases import ENTRIES, REGISTRIES
 
@@ -46,12 +48,17 @@ def test_an_alias_leads_somewhere(alias: Alias) -> None:
     assert alias.name not in NAMES
     assert alias.summary.endswith(".")
     assert len(alias.summary) <= 96
-    for path in alias.paths:
-        root, _, name = path.partition(".")
-        if root == "measurement":
-            assert name in {field.name for field in fields(Measurement)}
-        else:
-            assert fields_at(path)
+    assert all(fields_at(path) for path in alias.settings)
+    for path in set(alias.paths) - set(alias.settings):
+        if path.startswith("base/"):
+            assert (shipped() / path).is_file()
+            continue
+        root, _, name = path.replace(" ", ".").partition(".")
+        known = {
+            "measurement": {field.name for field in fields(Measurement)},
+            "sweeper": {command.callback.__name__ for command in app.registered_commands},
+        }
+        assert name in known[root]
 
 
 @pytest.mark.parametrize("path", ["schedule.alternating_update.d_step", "bach.size", "batch.siz"])

@@ -22,17 +22,25 @@ Tree = dict[str, Any]
 
 MATTERS_WITH: dict[str, Tree] = {
     "decay_start": {"decay": "linear"},
+    "attentive_norm.groups": {"base": "group"},
     "ada.interval": {"start": 0.5, "speed_kimg": 1.0},
     "ada.pipeline": {"start": 0.5},
     "ada.target": {"start": 0.5, "speed_kimg": 1.0},
     "gradient_clip_norm.norm": {"max_norm": 1e-3},
     "gradient_clip_norm.on": {"max_norm": 1e-3},
+    "self_attention.reduction": {"at": 4},
     "gradient_clip_value.on": {"value": 1e-4},
+    "stacked_gan.share": {"training": "sequential"},
 }
 """Knobs that say how another one acts, and a value at which that one does: of any technique, or of
 the one that is named."""
 
+DEEP: Tree = {"architecture": {"mlp_gan": {"hidden": 8, "depth": 3}}}
+"""Networks with several normalized layers on both sides."""
+
 MATTERS_BESIDE: dict[str, Tree] = {
+    "kalman_norm.gain": DEEP,
+    "kalman_norm.transition": DEEP,
     "simultaneous_update.shared_forward": {"tricks": {"instance_noise": {}}},
 }
 """Knobs that act where something else is in the trial, and what."""
@@ -68,11 +76,14 @@ class Knob:
         return Trial.read(tree | MATTERS_BESIDE.get(f"{self.case.entry.name}.{self.name}", {}))
 
 
+OF_D = {case.entry.name for case in CASES if case.place.path[0] == "discriminator"}
 KNOBS = [
     Knob(case, name, recommended)
     for case in CASES
-    # The thresholds of diagnostics act on what is said of training, never on training itself.
-    if case.entry.family != of.diagnostics.family
+    # Those of diagnostics and metrics act on what is said of training, never on training itself.
+    if case.entry.family not in (of.diagnostics.family, of.metrics.family)
+    # What stands on either side is one technique: its knobs are turned in D.
+    if case.place.path[0] != "generator" or case.entry.name not in OF_D
     for name in case.entry.knobs.model_fields
     if (recommended := case.entry.recommended(name)) is not None
 ]

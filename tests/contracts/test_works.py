@@ -13,8 +13,11 @@ from optuna.samplers import RandomSampler
 
 from sweeper.catalog import families as of
 from sweeper.config import Misfit, Trial
-from sweeper.space.space import load, shipped
-from sweeper.trial.loop import train
+from sweeper.space.holes import Choice
+from sweeper.space.space import data_of, load, shipped
+from sweeper.sweep.plan import preset_of
+from sweeper.trial.loop import open_store, train
+from sweeper.trial.networks import probe
 
 STEP = [
     of.constraints,
@@ -27,17 +30,35 @@ STEP = [
 ]
 WANTED = {(registry.family, name) for registry in STEP for name in registry}
 SMALL = (
-    "architecture={dcgan: {channels: 4}}",
     "batch.size=8",
-    "evaluation={features: random, samples: 16, every_kimg: 0.032}",
+    "evaluation={features: random_conv, samples: 16, full_samples: 16, every_kimg: 0.032}",
     "budget.max=0.064",
 )
+NARROW = ("architecture={dcgan: {channels: 4}}",)
 DRAWS = 150
+
+
+def narrow(file: Path) -> Iterator[str]:
+    """What makes the networks and the data of a space that names its own small."""
+    trial = load(file, preset=preset_of(data_of(file))).tree
+    (data,) = trial["data"]
+    if not isinstance(trial["architecture"], Choice):
+        (architecture,) = trial["architecture"]
+        yield f"architecture.{architecture}.channels=4"
+    if data == "glyphs":
+        yield f"data.{data}.size=16"
+        yield f"data.{data}.length=64"
 
 
 def draws(file: Path) -> Iterator[Trial]:
     """Random draws from a space that fit, made small enough to be trained in a moment."""
-    space = load(file, overrides=SMALL, data={"digits": {}})
+    own = data_of(file)
+    space = load(
+        file,
+        preset=None if own is None else preset_of(own),
+        overrides=(*SMALL, *(NARROW if own is None else narrow(file))),
+        data={"digits": {}} if own is None else None,
+    )
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     for _ in range(DRAWS):
         try:
@@ -50,13 +71,23 @@ def used(trial: Trial) -> set[tuple[str, str]]:
     return {(pick.entry.family, pick.entry.name) for _, pick in trial.picks()} & WANTED
 
 
+def built(trial: Trial, cache: Path) -> bool:
+    """Whether the networks have a place for all that was drawn."""
+    meta = open_store(trial.data, cache).meta
+    try:
+        probe(trial, meta.shape, meta.known)
+    except Misfit:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
-def chosen() -> list[Trial]:
-    """The first trial in which each technique stands."""
+def chosen(cache: Path) -> list[Trial]:
+    """The first trial in which each technique stands, and whose networks can be built."""
     seen, found = set[tuple[str, str]](), list[Trial]()
     for file in sorted(shipped().glob("*.yaml")):
         for trial in draws(file):
-            if used(trial) - seen:
+            if used(trial) - seen and built(trial, cache):
                 seen |= used(trial)
                 found.append(trial)
     return found

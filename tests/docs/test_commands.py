@@ -5,50 +5,34 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests.docs.documents import DOCUMENTS, ROOT, commands, marked, read
+from tests.docs.documents import DOCUMENTS, ROOT, commands, read
 from tests.docs.test_documents import ELSEWHERE
 
 SHORTER = {
     "sweeper run search_spaces/ttur.yaml --data photos": (
-        "--trials 2 --set budget.max=0.3 --set evaluation.samples=20 "
+        "--trials 2 --set budget.max=0.3 --set evaluation.samples=20 --set confirm.top=0 "
         "--set architecture.dcgan.channels=4"
     ),
+    "sweeper plan search_spaces/ttur.yaml --probe --price 2.5": (
+        "--set budget.max=1.8 --set evaluation.samples=200"
+    ),
 }
-"""Commands that would take hours, and what is added to make them short."""
+"""Commands that would take hours, or a minute for its own sake, and what makes them short."""
 
 UNTIL = {"sweeper ui results/first": "Ctrl-C ends the server"}
 """Commands that go on until Ctrl-C, which they are given once they have said this."""
 
 PATIENCE = 900.0
-
-
-@pytest.fixture
-def desk() -> Iterator[Path]:
-    """A folder as the README's reader has it: the search spaces, and some photos."""
-    folder = Path(tempfile.mkdtemp(prefix="swd-", dir="/tmp"))
-    (folder / "search_spaces").symlink_to(ROOT / "search_spaces")
-    (folder / "mine.py").write_text(marked(read("README.md"), "file: mine.py"))
-    random = np.random.default_rng(0)
-    for i in range(24):
-        kind = folder / "photos" / ("dark", "light")[i % 2]
-        kind.mkdir(parents=True, exist_ok=True)
-        pixels = random.integers(0, 100, (40, 48, 3), np.uint8) + np.uint8(155 * (i % 2))
-        Image.fromarray(pixels).save(kind / f"{i:02d}.png")
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -57,23 +41,33 @@ def environment(folder: Path) -> dict[str, str]:
     return {**plain, "PATH": path, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
 
 
-def typed(command: str, folder: Path) -> str:
-    """Run a command as it stands, which must succeed. Returns what it printed."""
-    line = f"{command} {SHORTER[command]}" if command in SHORTER else command
-    printed = folder / f"printed-{time.monotonic_ns()}"
-    with printed.open("w") as file:
+def shortened(command: str) -> str:
+    return f"{command} {SHORTER[command]}" if command in SHORTER else command
+
+
+def alone(command: str) -> bool:
+    """Whether a command is to have a process of its own: it starts a Ray, or ends on Ctrl-C."""
+    words = command.split()
+    sweeps = words[1] in ("run", "resume", "ablate", "continue") and "--inline" not in words
+    return sweeps or command in UNTIL
+
+
+def typed(lines: Sequence[str], folder: Path, *, until: str = "") -> str:
+    """Type commands as they stand, which must succeed, or one that is given Ctrl-C once it has
+    said ``until``. Returns what they printed."""
+    printed, asked = (folder / f"{what}-{time.monotonic_ns()}" for what in ("printed", "typed"))
+    asked.write_text("\n".join(lines))
+    one, where = shlex.split(lines[0]), environment(folder)
+    if len(lines) > 1:
+        one, where = [sys.executable, "-m", "tests.docs.reader"], {**where, "PYTHONPATH": str(ROOT)}
+    with printed.open("w") as output, asked.open() as typing:
         process = subprocess.Popen(
-            shlex.split(line),
-            cwd=folder,
-            env=environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
+            one, cwd=folder, env=where, stdin=typing, stdout=output, stderr=subprocess.STDOUT
         )
     deadline = time.monotonic() + PATIENCE
     try:
-        if command in UNTIL:
-            while UNTIL[command] not in printed.read_text() and process.poll() is None:
+        if until:
+            while until not in printed.read_text() and process.poll() is None:
                 assert time.monotonic() < deadline, printed.read_text()
                 time.sleep(0.2)
             process.send_signal(signal.SIGINT)
@@ -82,18 +76,21 @@ def typed(command: str, folder: Path) -> str:
         if process.poll() is None:
             process.kill()
             process.wait()
-    assert code == 0, f"$ {line}\n{printed.read_text()}"
+    assert code == 0, f"$ {lines[0]} …\n{printed.read_text()}"
     return printed.read_text()
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(3600)
 def test_the_readme_from_top_to_bottom(desk: Path) -> None:
-    for command in commands(read("README.md")):
-        if command not in ELSEWHERE:
-            typed(command, desk)
+    told = [command for command in commands(read("README.md")) if command not in ELSEWHERE]
+    for own, group in groupby(told, alone):
+        if own:
+            for command in group:
+                typed([shortened(command)], desk, until=UNTIL.get(command, ""))
+        else:
+            typed([shortened(command) for command in group], desk)
     results = desk / "results"
     # The table of what is kept tells the truth, for the folder that the tour made.
     kept = re.findall(r"^\| (`.*?) \|", read("README.md").partition("## What is kept")[2], re.M)

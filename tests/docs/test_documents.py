@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.documents import DOCUMENTS, ROOT, catalog_table, commands, fences, read
+from tests.docs.documents import DOCUMENTS, PAGES, ROOT, catalog_table, commands, fences, read
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 
 INSTALLING = ".ci/run installs from the same lock; the builds behind it are tested in test_wheel.py"
 ELSEWHERE = {
     "make demo": "test_make_knows_its_targets; its one command is the README's, at full length",
+    "ray up cluster.yaml && sweeper run search_spaces/ttur.yaml": (
+        "tests/cluster/test_ray_up.py types both, on hosts of its own"
+    ),
     "make test": "test_make_knows_its_targets; it is what runs this",
     "make lint": "test_make_knows_its_targets; run by .ci/run",
     "python3 -m venv .venv": INSTALLING,
@@ -41,10 +44,11 @@ def test_commands_are_shown_in_one_way(path: Path) -> None:
 def test_every_command_is_tried(path: Path) -> None:
     for command in commands(path.read_text("utf-8")):
         known = command in ELSEWHERE or (
-            path.name == "README.md" and command.startswith("sweeper ")
+            (path.name == "README.md" or path in PAGES) and command.startswith("sweeper ")
         )
         collected = command.startswith(".venv/bin/python -m pytest ")
-        assert known or collected or command.startswith("benchmarks/"), command
+        measured = command.removeprefix("OMP_NUM_THREADS=1 ").startswith("benchmarks/")
+        assert known or collected or measured, command
 
 
 def test_nothing_is_excused_that_is_not_there() -> None:
@@ -81,7 +85,7 @@ def test_the_readme_lists_the_catalog() -> None:
     assert shown[1].strip() == catalog_table(), f"the README's table is to be\n{catalog_table()}"
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-slow", "lint", "lock", "help"])
+@pytest.mark.parametrize("target", ["demo", "docs", "test", "test-slow", "lint", "lock", "help"])
 def test_make_knows_its_targets(target: str) -> None:
     done = subprocess.run(
         ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -19,7 +19,7 @@ from tests.faults.kept import ledger_of, mlflow_of, nothing_lost_or_twice, table
 
 TRIALS = 5
 SEED = 20
-KILLS, MANY = 20, 100
+KILLS, MANY = 15, 100
 
 Order = Callable[..., int]
 

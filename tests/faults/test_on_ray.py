@@ -62,6 +62,7 @@ def end(driver: Command) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(1800)
 def test_a_driver_killed_around_its_commits(
     command: Callable[..., Command], tmp_path: Path
 ) -> None:

@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
-from sweeper.catalog.architectures.labels import told
+from sweeper.catalog.conditioning.conditioning import TellingGenerator
+from sweeper.catalog.conditioning.one_hot_concat import OneHotConcat
 from sweeper.catalog.datasets.store import pack
 from sweeper.config import Misfit, Trial
-from sweeper.game import Context
-from sweeper.sweep.single import sampled
-from sweeper.trial.assemble import build, probe
-from sweeper.trial.evaluate import labels_like
+from sweeper.game import Context, Known
+from sweeper.ledger.ledger import Record
+from sweeper.sweep.generate import made
+from sweeper.sweep.trained import Trained
 from sweeper.trial.loop import Training
+from sweeper.trial.networks import build, probe
+from sweeper.trial.samples import labels_like
 from sweeper.trial.step import play_round
 from tests.trial.test_store import Unlabelled
 
@@ -69,8 +73,10 @@ def test_feature_matching_has_the_layers_that_d_has(tiny: Tiny) -> None:
 
 
 def test_feature_matching_by_layers_needs_pairs(tiny: Tiny) -> None:
-    with pytest.raises(Misfit, match="needs pairs, which nothing provides yet: each fake"):
-        Trial.read(tiny(regularizers={"feature_matching": {"form": "layer_l1"}}))
+    trial = Trial.read(tiny(regularizers={"feature_matching": {"form": "layer_l1"}}))
+    with pytest.raises(Misfit, match="feature_matching needs pairs of an image and what it is"):
+        probe(trial, (1, 16, 16), Known(3))
+    probe(trial, (1, 16, 16), Known(source=1, paired=1))
 
 
 def test_total_variation_is_of_images(tiny: Tiny) -> None:
@@ -99,18 +105,24 @@ def test_only_a_classifier_makes_g_take_labels(architecture: str, tiny: Tiny) ->
     labels = torch.tensor([0, 1, 2] * 2)
     for regularizers, heeded in (([], False), (["auxiliary_classifier"], True)):
         trial = Trial.read(tiny(architecture=architecture, regularizers=regularizers))
-        g = build(trial, (1, 8, 8), 3).generator.eval()
+        g = build(trial, (1, 8, 8), Known(3)).generator.eval()
         one, other = g(z, Context(labels)), g(z, Context(labels.flip(0)))
         assert torch.equal(one, other) is not heeded
         if heeded:
-            with pytest.raises(ValueError, match="told a label for every latent"):
+            with pytest.raises(ValueError, match="told a label for every example"):
                 g(z, Context())
 
 
 def test_a_label_is_told_as_a_one_hot_beside_the_latents() -> None:
     z = torch.randn(2, 3)
     expected = torch.cat([z, torch.tensor([[0.0, 0, 0, 1], [1, 0, 0, 0]])], 1)
-    assert torch.equal(told(z, torch.tensor([3, 0]), 4), expected)
+
+    class Echo(nn.Module):
+        def forward(self, z: Tensor, context: Context) -> Tensor:
+            return z
+
+    telling = TellingGenerator(Echo(), [OneHotConcat(Known(4))])
+    assert torch.equal(telling(z, Context(torch.tensor([3, 0]))), expected)
 
 
 def test_evaluation_tells_labels_as_frequent_as_in_the_data() -> None:
@@ -132,7 +144,8 @@ def test_a_trained_g_of_classes_is_sampled_by_the_seed(tiny: Tiny, cache: Path) 
     generator, prior = training.gan.eval_generator(), training.gan.prior
     shown = [training.evaluator.sample(generator, prior, 700, "sheet") for _ in range(2)]
     assert torch.equal(*shown)
-    state = training.state_dict()
-    first, same, other = (sampled(trial, state, cache, 4, seed) for seed in (0, 0, 1))
+    record = Record(0, None, {}, trial.plain(), 0.0)
+    found = Trained(record, trial, training.state_dict(), cache)
+    first, same, other = (made(found, 4, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)

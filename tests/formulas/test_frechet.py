@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sweeper.catalog.metrics.frechet import Statistics, frechet_distance, statistics
+from sweeper.catalog.metrics.frechet import Moments, Statistics, frechet_distance, statistics
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -110,3 +111,83 @@ def test_single_precision_features_are_fitted_in_double() -> None:
 def test_one_sample_has_no_covariance() -> None:
     with pytest.raises(ValueError, match="at least two samples, but got 1"):
         statistics(torch.zeros(1, 4))
+    with pytest.raises(ValueError, match="at least two samples, but got 0"):
+        Moments().statistics()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "m"), [(2300, 300), (200, 300)])
+def test_is_exact_in_as_many_dimensions_as_inception_has(n: int, m: int) -> None:
+    a, b = features(n, 2048, 0), features(m, 2048, 1, shift=0.1)
+    assert ours(a, b) == pytest.approx(exact(a, b), rel=1e-9)
+
+
+@pytest.mark.parametrize("smallest", [1e-2, 1e-4, 1e-6, 1e-8, 0.0])
+def test_is_exact_whatever_little_some_features_vary(smallest: float) -> None:
+    scale = torch.logspace(0, -8, 64).double().clamp(min=smallest)
+    scale[-10:] = smallest
+    a, b = features(500, 64, 0) * scale, features(400, 64, 1, shift=0.1) * scale
+    assert ours(a, b) == pytest.approx(exact(a, b), rel=1e-9)
+    assert ours(a, 1.0001 * a) == pytest.approx(exact(a, 1.0001 * a), rel=1e-6)
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 5])
+@pytest.mark.parametrize("n", [20, 100, 500])
+def test_is_exact_and_finite_for_a_collapsed_generator(kinds: int, n: int) -> None:
+    real = features(400, 64, 0)
+    fake = features(kinds, 64, 1, shift=0.1)[torch.arange(n) % kinds]
+    assert math.isfinite(ours(real, fake))
+    assert ours(real, fake) == pytest.approx(exact(real, fake), rel=1e-9)
+    # Sums over n equal samples differ from n times one by rounding alone.
+    assert ours(fake, fake) == pytest.approx(0, abs=1e-9 * float(fake.square().sum()))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_is_not_a_number_between_features_that_are_none(value: float) -> None:
+    a, b = features(100, 8, 0), features(100, 8, 1)
+    b[3, 2] = value
+    assert math.isnan(ours(a, b))
+    assert math.isnan(ours(b, a))
+
+
+@given(
+    n=st.integers(2, 60),
+    d=st.integers(1, 20),
+    cuts=st.lists(st.integers(0, 60), max_size=8),
+    offset=st.sampled_from([0.0, 1e4]),
+)
+def test_one_pass_over_chunks_gives_what_all_at_once_does(
+    n: int, d: int, cuts: list[int], offset: float
+) -> None:
+    x = features(n, d, 0, shift=offset)
+    moments = Moments()
+    for chunk in torch.tensor_split(x, sorted(cut % (n + 1) for cut in cuts)):
+        moments.add(chunk)
+    mean, root = moments.statistics()
+    assert len(root) <= d
+    torch.testing.assert_close(mean, x.mean(0), rtol=1e-12, atol=1e-12)
+    centred = x - x.mean(0)
+    scale = float(centred.square().sum(0).max()) / (n - 1)
+    rounding = 1e-12 * scale + 1e-15 * offset**2
+    torch.testing.assert_close(
+        root.T @ root, centred.T @ centred / (n - 1), rtol=1e-10, atol=rounding + 1e-10 * scale
+    )
+
+
+def test_what_is_kept_does_not_grow_with_the_number_of_samples() -> None:
+    moments, held = Moments(), list[int]()
+    for seed in range(50):
+        moments.add(features(17, 6, seed))
+        held.append(sum(t.numel() for t in (moments._mean, moments._root, *moments._waiting)))
+    assert moments.statistics().root.shape == (6, 6)
+    assert max(held) <= 6 + 6 * 6
+
+
+def test_a_long_stream_keeps_its_digits() -> None:
+    x = features(20_000, 5, 0, shift=1e3)
+    moments = Moments()
+    for chunk in torch.split(x, 7):
+        moments.add(chunk)
+    whole = statistics(x)
+    assert frechet_distance(moments.statistics(), whole) < 1e-9
+    assert moments.n == len(x)

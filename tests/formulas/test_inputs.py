@@ -16,10 +16,12 @@ from sweeper.catalog.families import priors, regularizers, tricks, walks
 from sweeper.catalog.tricks.augmentation import Draw, blitted, deformed, recolored, warped
 from sweeper.config import Misfit, Trial
 from sweeper.game import Batch, Output, Player
+from sweeper.ledger.ledger import Record
 from sweeper.space.source import InputError
-from sweeper.sweep.single import sampled, walk_of
-from sweeper.trial.assemble import composed
+from sweeper.sweep.generate import made, walk_of
+from sweeper.sweep.trained import Trained
 from sweeper.trial.loop import Training
+from sweeper.trial.networks import composed
 from sweeper.trial.round import Round
 from tests.formulas.games import Linear, Point, game, progress, turn_of
 from tests.formulas.games import draw as reals
@@ -260,9 +262,10 @@ def test_a_row_of_walks_begins_and_ends_with_samples(tiny: Tiny, cache: Path) ->
     trial = Trial.read(tiny(regularizers=["auxiliary_classifier"]))
     training = Training(trial, cache)
     training.advance()
-    state = training.state_dict()
-    samples = sampled(trial, state, cache, 3, 0)
+    record = Record(0, None, {}, trial.plain(), 0.0)
+    trained = Trained(record, trial, training.state_dict(), cache)
+    samples = made(trained, 3, 0)[0]
     for name in ("slerp", "lerp"):
-        rows = sampled(trial, state, cache, 3, 0, walk_of(name), 5).unflatten(0, (3, 5))
+        rows = made(trained, 3, 0, walk_of(name), 5)[0].unflatten(0, (3, 5))
         torch.testing.assert_close(rows[:, 0], samples)
         assert (rows[:, 0] != rows[:, -1]).flatten(1).any(1).all()

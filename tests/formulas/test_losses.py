@@ -87,6 +87,14 @@ def test_wasserstein_of_a_linear_critic(shift: float) -> None:
     torch.testing.assert_close(loss.generator(moved), loss.generator(said) - shift)
 
 
+def test_a_drift_holds_the_scores_of_real_examples_near_zero() -> None:
+    said = scores(REAL, FAKE)
+    plain, drifting = (losses["wasserstein"].make(drift=d) for d in (0.0, 0.01))
+    added = drifting.discriminator(said) - plain.discriminator(said)
+    torch.testing.assert_close(added, 0.01 * said.real.square().mean())
+    assert drifting.generator(said) == plain.generator(said)
+
+
 def test_least_squares() -> None:
     loss, said = losses["least_squares"].make(), scores(REAL, FAKE)
     assert loss.discriminator(said).item() == 0.5 * 0.625 + 0.5 * 4.53125

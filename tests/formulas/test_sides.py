@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from sweeper.catalog.families import regularizers, tricks
 from sweeper.config import Misfit, Trial
 from sweeper.game import Batch, Output, Player, Progress
-from sweeper.trial.assemble import build
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.gan import Term
 from sweeper.trial.loop import Training
+from sweeper.trial.networks import build
 from sweeper.trial.step import play_round
 from tests.contracts.same import differences
 from tests.formulas.games import Linear, Point, draw, game, progress, turn_of
@@ -192,8 +192,8 @@ def test_channels_that_do_not_divide_are_refused(tiny: Tiny) -> None:
 
 def test_both_summaries_stand_one_upon_the_other(cache: Path, tiny: Tiny) -> None:
     both = {"minibatch_discrimination": {"kernels": 3, "dims": 2}, "minibatch_stddev": {}}
-    d = build(Trial.read(tiny(tricks=both)), (1, 8, 8)).discriminator
-    assert d.head.weight.shape[1] == 4 + 3 + 1
+    d = build(Trial.read(tiny(tricks=both)), (1, 8, 8)).networks["main"].discriminator
+    assert d.head.score.weight.shape[1] == 4 + 3 + 1
     assert d(Batch(torch.randn(4, 1, 8, 8))).scores.shape == (4,)
 
 

@@ -19,6 +19,8 @@ PLAN: dict[str, Any] = {
     "mode": "min",
     "protocol": {"features": "digits_classifier", "n_real": 898, "n_fake": 2048, "ema": True},
     "protocol_hash": "b7e21f4a90cd",
+    "full_protocol": {"features": "digits_classifier", "n_real": 898, "n_fake": 10_000},
+    "full_protocol_hash": "0c9a7be55d21",
     "horizon_kimg": 28.8,
     "every_kimg": 3.2,
     "rungs": [3200, 9600],
@@ -73,7 +75,12 @@ def write(
 
 def record(ledger: Ledger, spec: dict[str, Any]) -> None:
     number = ledger.add_trial(
-        spec["params"], spec.get("config", {}), spec["baseline"], spec.get("warnings", ())
+        spec["params"],
+        spec.get("config", {}),
+        spec["baseline"],
+        spec.get("warnings", ()),
+        spec.get("role"),
+        spec.get("of"),
     ).number
     if spec["state"] == "pending":
         return

@@ -27,7 +27,7 @@ HOSTILE = [
     "🦊 模型 $\\frac{1}{0}$ {{ 7 * 7 }} {% raw %}",
     "x" * 10_000,
 ]
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class Page(HTMLParser):
@@ -66,6 +66,11 @@ def check(folder: Path) -> Page:
     path = write_report(folder)
     assert path == folder / "report.html"
     assert not list(folder.glob(".report*"))
+    return held(path)
+
+
+def held(path: Path) -> Page:
+    """A page, held to what every page must be: nothing in it acts or leads out of it."""
     page = Page(path)
     assert not {"script", "iframe", "object", "embed"} & set(page.tags)
     assert not [name for name, _ in page.attributes if name.startswith("on")]

@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.report.ranking import (
+    NoSweepError,
+    agreement,
     answer,
     baselines,
-    best,
     compute_share,
     counts,
     images_to,
     load,
+    metrics_of,
     ranking,
     sentences,
     worker_seconds,
@@ -44,7 +46,7 @@ def test_a_ranking_is_every_scored_trial_once_in_order(values, random):
 
 @given(st.lists(scores, min_size=1))
 def test_the_best_is_first_and_nothing_beats_it(values):
-    first = best(rows(values))
+    first = next(iter(ranking(rows(values))), None)
     known = [v for v in values if v is not None]
     assert first is None if not known else first is not None and first["score"] == min(known)
 
@@ -66,7 +68,7 @@ def test_the_answer(usual: Path):
     assert (found.best["trial"], found.baseline["trial"]) == (1, 0)
     assert found.best["heldout"] == 7.6
     assert found.ratio == pytest.approx(24 / 7)
-    assert [t["trial"] for t in found.top] == [1, 3, 2]
+    assert [t["trial"] for t in found.top] == [1, 2, 3]  # which broke at a better score
     assert found.images_to_baseline == 6400
     assert found.counts == counts(sweep.trials)
     assert found.counts == {
@@ -143,3 +145,25 @@ def test_the_answer_waits_for_no_drawing_library(usual: Path):
     command = [sys.executable, "-c", code, str(usual)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "light"
+
+
+def full(n: int, heldout: float | None, **metrics: float | None) -> dict[str, Any]:
+    return {"trial": n, "heldout": heldout} | {f"metric.{k}": v for k, v in metrics.items()}
+
+
+def test_metrics_agree_with_the_distance_by_rank() -> None:
+    rows = [full(n, 10.0 - n, kid=100.0 - n**3, recall=0.1 * n, same=1.0) for n in range(5)]
+    rows.append(full(5, None, kid=0.0, recall=None, same=2.0))
+    assert agreement(rows) == pytest.approx({"kid": 1.0, "recall": -1.0})
+    assert metrics_of(rows) == ["kid", "recall", "same"]
+    assert agreement(rows[:4]) == {}
+    gone = [full(n, float(n), kid=None if n else 1.0) for n in range(9)]
+    assert agreement(gone) == {}
+
+
+@pytest.mark.parametrize("file", ["sweep.json", "trials.parquet", "measurements.parquet"])
+def test_a_file_that_is_torn_is_named(make: Make, file: str) -> None:
+    folder = make([trial(0)])
+    (folder / file).write_bytes((folder / file).read_bytes()[:9])
+    with pytest.raises(NoSweepError, match=rf"{file}: this is not what sweeper wrote there"):
+        load(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeper.catalog.metrics.mode_coverage import mode_coverage
+from sweeper.catalog.metrics.mode_coverage import near_centres
 from sweeper.config import Trial
 from sweeper.verify import science
 from sweeper.verify.science import Study, conduct, run_one, studies, summary, table, verdict
@@ -103,12 +103,12 @@ def test_a_difference_is_tested_and_its_absence_said() -> None:
 def test_modes_are_counted_as_pacgan_does() -> None:
     centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     points = torch.tensor([[0.0, 0.02], [0.0, -0.02], [1.0, 0.0], [0.5, 0.5]])
-    seen = mode_coverage(points, centres, 0.01)
+    seen = near_centres(points, centres, 0.01)
     assert seen.modes == 2
     assert seen.quality == 0.75
     share = [2 / 3, 1 / 3]
     assert seen.reverse_kl == pytest.approx(sum(p * math.log(4 * p) for p in share))
-    assert mode_coverage(points[3:], centres, 0.01) == (0, 0.0, math.inf)
+    assert near_centres(points[3:], centres, 0.01) == (0, 0.0, math.inf)
 
 
 @pytest.mark.parametrize("name", studies())

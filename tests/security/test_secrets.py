@@ -58,7 +58,7 @@ trial:
   loss: telling
   architecture: {dcgan: {channels: 4}}
   batch: {size: 8}
-  evaluation: {features: random, samples: 16}
+  evaluation: {features: random_conv, samples: 16, full_samples: 16}
 budget: {max: 0.048}
 search: {trials: 1}
 """

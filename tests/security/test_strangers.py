@@ -28,11 +28,15 @@ from sweeper.report.table import top_lines
 from sweeper.space.constraints import Constraint
 from sweeper.space.source import InputError, parse_value, read
 from sweeper.sweep.debug import debug
+from sweeper.sweep.generate import generate
+from sweeper.sweep.keeper import own_storage, recover
 from sweeper.sweep.logs import logs
 from sweeper.sweep.plan import Settings, new_name, prepare, reopen
-from sweeper.sweep.single import generate
+from sweeper.sweep.pull import source
+from sweeper.sweep.storage import Storage
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.start import read as weights_of
+from tests.sweep.plans import small
 
 OWNED = "owned"
 """The file that every attack here would make, in the working folder."""
@@ -152,7 +156,7 @@ trial:
   loss: mine
   architecture: {dcgan: {channels: 4}}
   batch: {size: 8}
-  evaluation: {features: random, samples: 16}
+  evaluation: {features: random_conv, samples: 16, full_samples: 16}
 budget: {max: 0.048}
 search: {trials: 1}
 """
@@ -366,3 +370,49 @@ def test_a_constraint_reaches_nothing_but_the_trial(path: str) -> None:
     assert Constraint.parse(f"{path} != 1").holds(trial)
     with pytest.raises(ValueError, match="not a number"):
         Constraint.parse("loss * 1000000000 == 1").holds(trial)
+
+
+@pytest.fixture
+def bugged(theirs: Path, tmp_path: Path) -> Path:
+    """A stranger's folder that names a storage, which would tell them who looks at it."""
+    plain = json.loads((theirs / "sweep.json").read_text())
+    plain |= {"storage": str(tmp_path / "storage"), "use": []}
+    (theirs / "sweep.json").write_text(json.dumps(plain))
+    return theirs
+
+
+DIALLING: dict[str, Callable[[Path], object]] = {
+    "resume": lambda folder: recover(folder, None, print),
+    "pull": lambda folder: source(None, folder),
+}
+
+
+@pytest.mark.parametrize("command", DIALLING)
+def test_a_storage_that_a_stranger_names_takes_a_word(
+    bugged: Path, tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storage, "__init__", dialled)
+    option = {"resume": "--storage", "pull": "--from"}[command]
+    law = "was brought from elsewhere.*if you trust it"
+    with pytest.raises(InputError, match=f"{law}, add {option} {tmp_path}/storage$"):
+        DIALLING[command](bugged)
+
+
+def test_looking_at_a_log_dials_no_storage_of_a_strangers(
+    bugged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Storage, "__init__", dialled)
+    assert list(logs(bugged, "0"))
+
+
+def dialled(self: Storage, uri: str) -> None:
+    raise AssertionError(f"{uri} was dialled")
+
+
+def test_a_storage_of_ones_own_takes_no_word(tmp_path: Path) -> None:
+    plan = small(tmp_path / "results", trials=1)
+    plan.write({"storage": str(tmp_path / "storage")})
+    assert own_storage(plan.folder) == str(tmp_path / "storage")
+    copy = tmp_path / "copy"
+    shutil.copytree(plan.folder, copy)
+    assert own_storage(copy) is None

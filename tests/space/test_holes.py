@@ -157,7 +157,7 @@ def test_auto_is_refused_where_nothing_is_recommended(refused):
     assert "architecture.dcgan.init_std" not in refused(
         "trial: {prior: {gaussian_latent: {size: autp}}}"
     )
-    assert "auto searches the recommended range" in refused("trial: {loss: {wasserstein: auto}}")
+    assert "auto searches the recommended range" in refused("trial: {loss: {minimax: auto}}")
 
 
 def test_the_plainest_draw_takes_defaults_and_leaves_out(space):
@@ -241,3 +241,35 @@ def test_every_kind_of_hole_is_described():
     ]
     assert described == ["float", "int", "choice", "choice"]
     assert list(holes({"a": Ratio("b", Float(1, 2))})) == [("a.ratio", Float(1, 2))]
+
+
+def test_what_is_the_same_is_no_parameter(space, asks):
+    rate = "generator.optimizer.adam.lr"
+    found = space(
+        "trial:\n"
+        "  generator: {optimizer: {adam: {lr: {loguniform: [1.0e-5, 1.0e-2]}}}}\n"
+        f"  discriminator: {{optimizer: {{adam: {{lr: {{same_as: {rate}}}}}}}}}\n"
+        "  schedule: {alternating_update: {d_steps: {choice: [2, 3]},\n"
+        "    g_steps: {same_as: schedule.alternating_update.d_steps}}}\n"
+        f"baselines: [{{name: one, {rate}: 0.5}}]\n"
+    )
+    assert [p["name"] for p in found.parameters] == [rate, "schedule.alternating_update.d_steps"]
+    for ask in asks(5):
+        trial = found.sample(ask)
+        assert trial.generator.optimizer["lr"] == trial.discriminator.optimizer["lr"]
+        assert trial.schedule["g_steps"] == trial.schedule["d_steps"]
+    assert found.baseline(found.baselines[0])[1].discriminator.optimizer["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("same", "law"),
+    [
+        ("nothing.of.it", "same_as is of a number that every draw has, but there is no nothing.of"),
+        ("loss", "same_as is of a number, but loss is none"),
+        ("generator.optimizer.adam.lr", "same_as leads to a number, but generator.optimizer"),
+        ("3", "same_as names a path such as batch.size, but got 3"),
+    ],
+)
+def test_what_nothing_can_be_the_same_as(refused, same, law):
+    rate = f"{{optimizer: {{adam: {{lr: {{same_as: {same}}}}}}}}}"
+    assert law in refused(f"trial: {{generator: {rate}}}")

@@ -57,14 +57,19 @@ def test_a_hole_replaces_and_is_replaced():
     assert merged({"loss": hole}, {"loss": {"hinge": {}}}) == {"loss": {"hinge": {}}}
 
 
-def test_base_then_preset_then_own_then_override(tmp_path: Path):
+def test_preset_then_base_then_own_then_override(tmp_path: Path):
     (tmp_path / "below.yaml").write_text(
         "extends: base/dcgan.yaml\n"
-        "trial: {batch: {size: 1}, prior: {gaussian_latent: {size: 1}}, seed: 1,\n"
-        "        evaluation: {seed: 1}}\n"
+        "trial: {batch: {size: 1}, architecture: resnet_gan, seed: 1, evaluation: {seed: 1}}\n"
     )
     preset = {
-        "trial": {"prior": {"gaussian_latent": {"size": 2}}, "seed": 2, "evaluation": {"seed": 2}},
+        "trial": {
+            "prior": {"gaussian_latent": {"size": 2}},
+            "architecture": {"mlp_gan": {"hidden": 2}},
+            "batch": {"size": 2},
+            "seed": 2,
+            "evaluation": {"seed": 2},
+        },
         "budget": {"max": 9.0},
     }
     own = tmp_path / "own.yaml"
@@ -72,12 +77,38 @@ def test_base_then_preset_then_own_then_override(tmp_path: Path):
     tree = load(
         own, preset=Source(preset, {}), overrides=["evaluation.seed=4"], data={"digits": {}}
     ).tree
-    assert tree["batch"]["size"] == 1
     assert tree["prior"]["gaussian_latent"]["size"] == 2
+    assert tree["batch"]["size"] == 1
+    assert list(tree["architecture"]) == ["resnet_gan"]
     assert tree["seed"] == 3
     assert tree["evaluation"]["seed"] == 4
     assert tree["horizon_kimg"] == 9.0
     assert tree["evaluation"]["every_kimg"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "extends: base/dcgan.yaml\ntrial: {architecture: resnet_gan}",
+        "extends: mine.yaml\ntrial: {loss: hinge}",
+        "extends: base/sagan.yaml\ntrial: {loss: hinge}",
+    ],
+)
+def test_a_preset_does_not_replace_what_is_named(tmp_path: Path, own):
+    base = (shipped() / "base" / "dcgan.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(base.replace(": dcgan", ": resnet_gan"))
+    (tmp_path / "own.yaml").write_text(own)
+    preset = Source({"trial": {"architecture": {"dcgan": {}}}, "budget": {"max": 9.0}}, {})
+    for file in ("own.yaml", "mine.yaml"):
+        tree = load(tmp_path / file, preset=preset, data={"digits": {}}).tree
+        assert list(tree["architecture"]) == ["resnet_gan"]
+
+
+def test_a_preset_adapts_the_base_of_all(tmp_path: Path):
+    own = tmp_path / "own.yaml"
+    own.write_text("extends: base/dcgan.yaml\ntrial: {loss: hinge}")
+    preset = Source({"trial": {"architecture": {"mlp_gan": {}}}, "budget": {"max": 9.0}}, {})
+    assert list(load(own, preset=preset, data={"ring": {}}).tree["architecture"]) == ["mlp_gan"]
 
 
 def test_extends_looks_beside_the_file_before_the_shipped_ones(tmp_path: Path, space):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import random
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -14,10 +16,17 @@ from ruamel.yaml import YAML
 
 from sweeper.catalog import families as of
 from sweeper.config import Misfit, Slot, Trial
+from sweeper.game import derive
 from sweeper.registry import Entry, Integers, LogUniform, Options, Uniform
+from sweeper.space.balance import Row
+from sweeper.space.draw import Draw
+from sweeper.space.grid import grid, size, unlisted
+from sweeper.space.holes import holes as all_holes
 from sweeper.space.merge import slots
+from sweeper.space.points import sobol
 from sweeper.space.source import Source
 from sweeper.space.space import SearchSpace, _compile
+from sweeper.sweep.proposer import Recall
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -65,7 +74,7 @@ def places(draw: st.DrawFn, slot: Slot) -> Any:
 def spaces(draw: st.DrawFn) -> dict[str, Any]:
     trial: dict[str, Any] = {"data": "digits", "batch": {"size": draw(holes(Options((8, 16))))}}
     for path, slot in slots().items():
-        if slot.registry not in (of.datasets, of.diagnostics):
+        if slot.registry not in (of.datasets, of.diagnostics, of.metrics):
             node = trial
             for key in path[1:-1]:
                 node = node.setdefault(str(key), {})
@@ -100,6 +109,39 @@ def test_draws_of_any_space(tree: dict[str, Any], seed: int) -> None:
             YAML(typ="safe").dump(trial.plain(), text)
             assert Trial.read(YAML(typ="safe").load(text.getvalue())) == trial
             assert Trial.read(json.loads(json.dumps(trial.plain()))) == trial
+
+
+def drawn_otherwise(space: SearchSpace, seed: int) -> list[Draw]:
+    """Points of a Sobol sequence, rows of a balanced design and, where there is one, of a grid."""
+    found: list[Draw] = list(islice(sobol(space.tree, seed), 4))
+    rows: list[dict[str, Any]] = []
+    for number in range(4):
+        row = Row(rows, random.Random(derive(seed, number)))
+        space.walk(row)
+        rows.append(row.params)
+        found.append(row)
+    if not list(unlisted(space.tree)) and size(space.tree) < 1000:
+        found += islice(grid(space.tree, seed), 4)
+    for draw in found:
+        if not isinstance(draw, Row):  # which draws anew whenever it is asked
+            space.walk(draw)
+    return found
+
+
+@settings(max_examples=15)
+@given(tree=spaces(), seed=st.integers(0, 100))
+def test_every_way_to_draw_has_the_parameters_of_its_branches(
+    tree: dict[str, Any], seed: int
+) -> None:
+    """Whatever draws, what it gave is all that is asked for, under the same seed the same again,
+    and within what is searched."""
+    space = _compile(Source(tree, {}))
+    searched = dict(all_holes(space.tree))
+    for draw, again in zip(drawn_otherwise(space, seed), drawn_otherwise(space, seed), strict=True):
+        assert draw.params == again.params
+        recalled = Recall(draw.params)
+        space.walk(recalled)
+        assert recalled.distributions.keys() == draw.params.keys() <= searched.keys()
 
 
 @settings(max_examples=30)

@@ -54,7 +54,7 @@ BROKEN = [
     {"trial": {"loss": {"hinge": {"margn": 1}}}},
     {"trial": {"loss": {"hinge": {"margin": 0}}}},
     {"trial": {"loss": {"maybe": "hinge"}}},
-    {"trial": {"loss": {"wasserstein": "auto"}}},
+    {"trial": {"loss": {"minimax": "auto"}}},
     {"trial": {"loss": {"choice": []}}},
     {"trial": {"seed": {"int": [1, 2]}}},
     {"trial": {"evaluation": {"samples": "auto"}}},
@@ -62,7 +62,7 @@ BROKEN = [
     {"trial": {"generator": {"constraint": {"spectral_nrom": {}}}}},
     {"budget": {"rungs": {"first": 2}}},
     {"resources": {"gpu": "lots"}},
-    {"search": {"method": "grid"}},
+    {"search": {"method": "annealing"}},
     *map(knob, ["fast", 0, True, {"uniform": [1]}, {"uniform": [1, 2], "stp": 1}, {"min": 1}]),
 ]
 

@@ -18,9 +18,13 @@ SMALL = (
     "batch.size=8",
     "architecture.dcgan.channels=4",
     "prior.gaussian_latent.size=8",
-    "evaluation.features=random",
+    "evaluation.features=random_conv",
     "evaluation.samples=16",
+    "evaluation.full_samples=16",
+    "search.balanced=0",
+    "confirm.top=0",
 )
+"""What makes trials take a fraction of a second, and a sweep of as many as are asked for."""
 
 
 def small(out: Path, *, trials: int = 6, seed: int = 0, name: str | None = None) -> Plan:
@@ -85,6 +89,7 @@ def curve(job: Job, plan: Plan, fault: str) -> Iterator[dict[str, Any]]:
             "losses": {"discriminator.adversarial": 1.0},
             "seconds": float(k),
             "images_per_second": 100.0,
+            "protocol": plan.protocol.hash,
             "heldout": best + 1 if images >= plan.horizon else None,
             "verdicts": [verdict(fault)] if k >= 3 and fault in ("warn", "fail") else [],
         }

@@ -25,6 +25,8 @@ PLAN: dict[str, Any] = {
     "mode": "min",
     "protocol": {"samples": 1000},
     "protocol_hash": "abcdef0123",
+    "full_protocol": {"samples": 2000},
+    "full_protocol_hash": "0123abcdef",
     "horizon_kimg": HORIZON / 1000,
     "every_kimg": EVERY / 1000,
     "rungs": RUNGS,

@@ -165,7 +165,8 @@ def test_a_warning_that_passes_is_no_longer_shown(plan: Plan, ledger: Ledger) ->
     for k, verdicts in enumerate(([], [verdict("warn")], [verdict("warn")], []), 1):
         report = {"images": k * plan.every, "score": 9.0, "best": 9.0, "losses": {}}
         report |= {"seconds": 1.0, "images_per_second": 1.0, "verdicts": verdicts}
-        sweep.report(job, {"kind": "measured", **report})
+        report |= {"kind": "measured", "protocol": plan.protocol.hash}
+        sweep.report(job, report)
         for event in ledger.events:
             board.learn(event)
         assert bool(board[0].warned) == bool(verdicts)

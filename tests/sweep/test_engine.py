@@ -11,10 +11,10 @@ import pytest
 from sweeper.ledger.ledger import Event, Ledger, LedgerError
 from sweeper.ledger.tables import write_tables
 from sweeper.sweep.executor import InlineExecutor, Sweep
-from sweeper.sweep.plan import Plan, reopen
+from sweeper.sweep.plan import Plan, Settings, prepare, reopen
 from sweeper.sweep.proposer import project
 from sweeper.sweep.rungs import Rungs
-from tests.sweep.plans import Heard, Simulated, small
+from tests.sweep.plans import SMALL, Heard, Simulated, small
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,7 @@ def iter_reports(plan: Plan) -> Iterator[dict[str, object]]:
         "losses": {},
         "seconds": 1.0,
         "images_per_second": 1.0,
+        "protocol": plan.protocol.hash,
     }
 
 
@@ -189,12 +190,31 @@ def test_a_sweep_is_extended(plan: Plan, tmp_path: Path) -> None:
     assert second.id == first.id
 
 
+def test_a_grid_ends_when_it_is_complete(tmp_path: Path) -> None:
+    space = tmp_path / "grid.yaml"
+    space.write_text(
+        "extends: base/dcgan.yaml\n"
+        "trial: {loss: {choice: [hinge, non_saturating]}, "
+        "generator: {optimizer: {adam: {lr: {choice: [1e-3, 2e-3]}}}}}\n"
+        "search: {method: grid, trials: 24}\nconfirm: {top: 0}\n"
+    )
+    plan = prepare(Settings(space, "digits", SMALL, out=tmp_path / "results"))
+    plan.write()
+    assert plan.trials == 4
+    for cut in (3, None):
+        with Ledger(plan.folder) as ledger:
+            sweep = Sweep(plan, ledger)
+            Simulated(stop_after=cut).run(sweep)
+    assert sweep.complete
+    assert len({str(r.params) for r in ledger.records}) == len(ledger.records) == 4
+
+
 def test_a_real_sweep_in_this_process(tmp_path: Path) -> None:
     plan = small(tmp_path, trials=4)
     with Ledger(plan.folder) as ledger:
         sweep = Sweep(plan, ledger)
         InlineExecutor().run(sweep)
-        write_tables(ledger, plan.folder, plan.protocol_hash)
+        write_tables(ledger, plan.folder, plan.protocol.hash)
         assert sweep.complete
         assert {r.state for r in ledger.records} <= {"completed", "stopped"}
         assert ledger[0].heldout is not None

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, NodeDiedError, RayActorError
 
 from sweeper.ledger.ledger import Ledger
 from sweeper.space.document import Limits, Retries
@@ -92,9 +92,10 @@ def test_rays_errors_tell_a_lost_node_from_a_lost_worker() -> None:
 
     died = "The actor died unexpectedly before finishing this task.\n"
     node = died + "The actor died because its node has died. Node Id: 2322"
-    assert took(RayActorError("00", node))[1] == "node"
     assert took(RayActorError("00", died, preempted=True))[1] == "node"
-    assert took(ActorUnavailableError("rpc", None))[1] == "node"
+    # Ray says the one or the other of a node that died, as of one that was cut off.
+    for error in (RayActorError("00", node), ActorUnavailableError("rpc", None), NodeDiedError("")):
+        assert took(error) == ("its node was lost", "node")
     assert took(RayActorError("00", died + "its worker process has died"))[1] == "worker"
     low = died + "Task was killed due to the node running low on memory."
     assert took(RayActorError("00", low))[1] == "oom"
@@ -129,7 +130,7 @@ def test_a_lost_node_is_no_fault_of_the_trial(plan: Plan, ledger: Ledger) -> Non
         job = sweep.next()
         assert job is not None
         assert job.number == 0
-        sweep.lost(job, "its node died", "node")
+        sweep.lost(job, "its node was lost", "node")
     assert not ledger[0].ended
     assert ledger[0].losses == {"node": 20}
 
@@ -162,6 +163,7 @@ def test_memory_that_runs_out_is_answered_with_a_larger_share(
 
 def measured(plan: Plan, **other: Any) -> dict[str, Any]:
     sound = {"images": plan.every, "score": 5.0, "best": 5.0, "losses": {}, "seconds": 1.0}
+    sound |= {"protocol": plan.protocol.hash}
     report = {"kind": "measured", **sound, "images_per_second": 1.0, **other}
     return {name: value for name, value in report.items() if value != "missing"}
 
@@ -367,3 +369,14 @@ def test_a_worker_that_hangs_is_replaced(command: Callable[..., Command], tmp_pa
     assert sum(r.losses["timeout"] for r in found) == 1
     assert sum(r.lost for r in found) == 1
     assert "Traceback" not in running.text()
+
+
+def test_a_number_of_another_protocol_is_not_ranked(plan: Plan, ledger: Ledger) -> None:
+    sweep = Sweep(tried(plan), ledger)
+    job = sweep.next()
+    assert job is not None
+    assert not sweep.report(job, measured(plan, protocol="0123456789ab"))
+    record = ledger[job.number]
+    assert (record.state, record.score) == ("failed", None)
+    assert "numbers are ranked under one protocol" in str(record.reason)
+    assert plan.protocol.hash in str(record.reason)

@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from sweeper.ledger.ledger import Ledger
+from sweeper.sweep.jobs import Job, Order, Screen
 from sweeper.sweep.where import ClusterError, Dashboard, free_port
 from tests.sweep.plans import SMALL, SPACES
 
@@ -202,6 +204,55 @@ def test_what_is_sent_and_what_comes_back(head: Head, sweeper: Sweeper, space: P
     assert "begun" in told
     assert "the head has results of another above" in told
     assert "~/results/above-2 on the head" in told
+
+
+class Busy:
+    """A head whose agent answers only when it is asked for the third time."""
+
+    def __init__(self, log: str, *, silent: bool = False) -> None:
+        self.log, self.silent, self.asked = log, silent, 0
+
+    def get_job_logs(self, _job: str) -> str:
+        self.asked += 1
+        if self.asked == 1:
+            raise RuntimeError("No available agent")
+        return "" if self.asked == 2 or self.silent else self.log
+
+
+def followed(client: Busy, said: list[str]) -> Job:
+    order = Order(["run"], {}, "above", fresh=True)
+    dashboard = Dashboard("http://127.0.0.1:1", None)
+    screen = Screen(json_lines=True)
+    return Job(dashboard, cast(Any, client), order, said.append, screen, "http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("shown", [0, 56])
+def test_the_end_of_a_log_is_fetched_from_a_head_that_is_busy(
+    shown: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = "Running entrypoint for job sweeper-above: sweeper run ...\nbegun\n{}\n"
+    said: list[str] = []
+    job = followed(Busy(log), said)
+    job.screen.write(log[:shown])
+    job.shown = shown
+    job._rest({"driver_exit_code": 0})
+    out, err = capsys.readouterr()
+    assert (out, err) == ("{}\n", "begun\n")
+    assert not said
+
+
+def test_a_log_that_never_comes_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeper.sweep.jobs.ASKED", 0.0)
+    said: list[str] = []
+    followed(Busy("", silent=True), said)._rest({"driver_exit_code": 0})
+    assert "the end of its log did not come" in said[0]
+
+
+def test_a_command_that_never_ran_has_no_log() -> None:
+    said: list[str] = []
+    client = Busy("", silent=True)
+    followed(client, said)._rest({"driver_exit_code": None})
+    assert (client.asked, said) == (2, [])
 
 
 @pytest.mark.slow

@@ -72,6 +72,7 @@ def test_gpu_hours_are_those_of_all_runs(
         now[0] += 3600
         assert "limits.gpu_hours" in str(reached(bound, sweep.spent, plan.trials))
         report = {"images": plan.every, "score": 1.0, "best": 1.0, "losses": {}}
+        report |= {"protocol": plan.protocol.hash}
         sweep.report(
             job, {"kind": "measured", **report, "seconds": 7000.0, "images_per_second": 1.0}
         )
@@ -149,7 +150,7 @@ def test_the_wall_clock_may_jump(
                 sweep = Sweep(bound, ledger, gpu=1.0)
                 Simulated(concurrency=1, stop_after=cut).run(sweep)
                 assert reached(bound.space.limits, sweep.spent, plan.trials) is None
-                write_tables(ledger, folder, plan.protocol_hash)
+                write_tables(ledger, folder, plan.protocol.hash)
                 rows = [
                     (e.seq, e.trial, e.attempt, e.kind, e.step, e.value, e.decision)
                     for e in ledger.events

@@ -365,7 +365,7 @@ def test_colours_can_be_turned_off(story: Story) -> None:
 
 def test_the_table_draws_what_happened_and_stays(story: Story) -> None:
     out = Terminal()
-    table = LiveTable(PLAN, story.ledger, Console(file=out, force_terminal=True, width=100))
+    table = LiveTable(PLAN, story.ledger, Console(file=out, force_terminal=True, width=100), 0.0)
     story.views.append(table)
     story.whole()
     table.close()

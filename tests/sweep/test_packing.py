@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeper.config import Trial
+from sweeper.sweep.arrange import confined, share_of
 from sweeper.sweep.autoscaler import at_most, config_file, largest
 from sweeper.sweep.packing import (
     FRAGMENTED,
     Confined,
     Kind,
     Need,
+    Resources,
     choose,
     confine,
     heaviest,
@@ -159,6 +162,30 @@ def test_part_of_one_node_where_none_is_small_enough() -> None:
     assert confine(nodes, 2, 1, 0.25) == Confined(frozenset({"b"}), 8)
     assert confine(nodes, 9, 1, 0.25) == Confined(frozenset({"a"}), 32)
     assert confine(nodes, 12, 1, 0.25).nodes is None
+
+
+@pytest.mark.parametrize(
+    ("most", "gpus", "trials"),
+    [(1, 0.25, 4), (2, portion(3), 6), (3, 0.6, 3), (2, 1.0, 2), (5, 2.0, 2), (90, 0.25, 40)],
+)
+def test_on_a_cluster_that_grows_shares_make_up_no_more_gpus_than_allowed(
+    most: int, gpus: float, trials: int
+) -> None:
+    found = confined({"head": {"CPU": 2.0}}, Confined(None, 40), most, 1, gpus, scales=True)
+    assert found == Confined(None, trials)
+    assert trials * gpus <= most
+
+
+@pytest.mark.parametrize(("nodes", "gpus"), [([{"CPU": 8.0, "GPU": 2.0}], 2.0), ([], 0.0)])
+def test_each_rank_has_a_gpu_of_its_own_or_none_has(
+    nodes: list[Resources], gpus: float, tmp_path: Path
+) -> None:
+    """NCCL refuses two ranks on one GPU, so that nothing is measured, and nothing is shared."""
+    plan = small(tmp_path)
+    ranks = plan.space.resources.model_copy(update={"gpu": "auto", "ranks": 2})
+    plan = replace(plan, space=replace(plan.space, resources=ranks))
+    present = {str(n): node for n, node in enumerate(nodes)}
+    assert share_of(plan, present, bool(nodes), pytest.fail) == gpus
 
 
 HEAD = {"CPU": 2.0, "node:__internal_head__": 1.0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweeper.config import Misfit
+from sweeper.config import Misfit, Problem
 from sweeper.game import derive
 from sweeper.ledger.ledger import Event, Record
+from sweeper.space.points import Point, sobol
 from sweeper.space.space import SearchSpace
 from sweeper.sweep import proposer
-from sweeper.sweep.proposer import Proposer, frozen, sampler, shown
+from sweeper.sweep.agenda import Agenda, Due
+from sweeper.sweep.proposer import Proposal, Proposer, Shown, frozen, rank, sampler
 from tests.sweep.plans import small
 
 STATES = ("completed", "stopped", "diverged", "diagnosed", "failed", "running", "pending")
@@ -42,9 +45,10 @@ class History:
         self.records: list[Record] = []
         self.seq = 0
 
-    def add(self, proposed: tuple[dict[str, Any], Any, str | None]) -> None:
-        params, trial, baseline = proposed
-        self.records.append(Record(len(self.records), baseline, params, trial.plain(), 0.0))
+    def add(self, proposed: Proposal) -> None:
+        params, trial, baseline = proposed.params, proposed.trial, proposed.baseline
+        number = len(self.records)
+        self.records.append(Record(number, baseline, dict(params), trial.plain(), 0.0))
 
     def go_on(self, number: int, end: str, values: list[float]) -> None:
         """Give a trial its measurements, if it has not ended, and perhaps an end."""
@@ -77,7 +81,7 @@ class History:
 def plainly(space: SearchSpace, records: list[Record], at_most: int) -> dict[str, Any]:
     """The next parameters as Optuna proposes them whose study is made anew, trial by trial."""
     study = optuna.create_study(direction="minimize")
-    for record in shown(records, at_most):
+    for record in Shown(at_most).of(records):
         study.add_trial(frozen(space, record))
     for attempt in range(proposer.ATTEMPTS):
         study.sampler = sampler(space.search.method, derive(3, len(records), attempt))
@@ -112,12 +116,60 @@ def test_what_is_remembered_changes_no_proposal(
         searched, history = of_method(space, method), History()
         old = Proposer(searched, fits, 3)
         for number, (which, end, values) in enumerate(drawn):
-            proposed = old.propose(history.records)
-            assert proposed == Proposer(searched, fits, 3).propose(history.records)
+            due = Agenda(searched, 1000).due(history.records)
+            assert due is not None
+            proposed = old.propose(due, history.records)
+            assert proposed == Proposer(searched, fits, 3).propose(due, history.records)
             if number >= len(searched.baselines):
-                assert proposed[0] == plainly(searched, history.records, 14)
+                assert proposed.params == plainly(searched, history.records, 14)
             history.add(proposed)
             history.go_on(which % len(history.records), end, values)
+
+
+@settings(
+    deadline=None, max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.booleans(), min_size=12, max_size=12))
+def test_a_sequence_goes_on_where_it_stood(space: SearchSpace, restarts: list[bool]) -> None:
+    """Whatever did not fit in between, and however often it is begun anew, each point that fits is
+    proposed once, in the order of the sequence."""
+
+    def picky(trial: Any) -> None:
+        if "hinge" in trial.plain()["loss"]:
+            raise Misfit([Problem(("loss",), "no hinge here")])
+
+    def walked(point: Point) -> Point:
+        searched.walk(point)
+        return point
+
+    searched, history = of_method(space, "sobol"), History()
+    made = Proposer(searched, picky, 3)
+    for restarted in restarts:
+        made = Proposer(searched, picky, 3) if restarted else made
+        proposed = made.propose(Due("search"), history.records)
+        assert proposed == made.propose(Due("search"), history.records)
+        history.add(proposed)
+    points = islice(sobol(searched.tree, derive(3, "sobol")), 60)
+    fitting = [point.params for point in map(walked, points) if point.params["loss"] != "hinge"]
+    assert [record.params for record in history.records] == fitting[:12]
+
+
+def test_a_row_of_the_design_that_breaks_a_law_is_drawn_anew(space: SearchSpace) -> None:
+    """The others stay balanced, and a proposer that is made anew proposes the same."""
+
+    def picky(trial: Any) -> None:
+        if "hinge" in trial.plain()["loss"]:
+            raise Misfit([Problem(("loss",), "no hinge here")])
+
+    history = History()
+    for number in range(12):
+        proposed = Proposer(space, picky, 3).propose(Due("balanced"), history.records)
+        assert proposed == Proposer(space, picky, 3).propose(Due("balanced"), history.records)
+        history.add(proposed)
+        history.records[number].role = "balanced"
+    losses = [record.params["loss"] for record in history.records]
+    assert sorted(map(losses.count, set(losses))) == [6, 6]
+    assert "hinge" not in losses
 
 
 def test_no_more_is_remembered_than_is_shown(
@@ -127,7 +179,7 @@ def test_no_more_is_remembered_than_is_shown(
     history, old = History(), Proposer(of_method(space, "tpe"), fits, 3)
     source = random.Random(0)
     for number in range(40):
-        history.add(old.propose(history.records))
+        history.add(old.propose(Due("search"), history.records))
         history.go_on(number, source.choice(STATES[:4]), [source.random()])
         assert len(old.remembered) <= 10
 
@@ -137,6 +189,25 @@ def test_of_too_many_the_best_the_first_and_the_latest_are_shown() -> None:
     for number in range(100):
         history.records.append(Record(number, None, {}, {}, 0.0))
         history.go_on(number, "failed" if number == 99 else "completed", [float(50 - number) ** 2])
-    kept = [r.number for r in shown(history.records, 20)]
+    kept = [r.number for r in Shown(20).of(history.records)]
     assert kept == [*range(5), *range(45, 55), *range(94, 99)]
-    assert len(shown(history.records[:20], 20)) == 20
+    assert len(Shown(20).of(history.records[:20])) == 20
+
+
+@settings(deadline=None)
+@given(st.lists(steps, max_size=60), st.integers(4, 20))
+def test_what_is_shown_is_the_same_however_long_one_has_looked_on(
+    drawn: list[tuple[int, str, list[float]]], at_most: int
+) -> None:
+    """Whoever saw all trials come and end shows those that a look at all of them shows."""
+    history, old = History(), Shown(at_most)
+    for number, (which, end, values) in enumerate(drawn):
+        history.records.append(Record(number, None, {}, {}, 0.0))
+        history.go_on(which % len(history.records), end, values)
+        learnt = [r for r in history.records if r.state != "failed"]
+        half, quarter = at_most // 2, at_most // 4
+        picked = sorted(learnt, key=rank)[:half]
+        picked += learnt[:quarter] + learnt[half + quarter - at_most :]
+        few = len(learnt) <= at_most
+        expected = learnt if few else [r for r in learnt if r in picked]
+        assert old.of(history.records) == expected

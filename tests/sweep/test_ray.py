@@ -18,6 +18,7 @@ from tests.sweep.commands import Command, pids, records, run, until
 pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("ray")]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(command: Callable[..., Command], tmp_path: Path) -> None:
     """SIGKILL with two trials finished and one past its first checkpoint: nothing lost, nothing
     twice."""
@@ -75,7 +76,10 @@ def tracked(database: Path) -> list[str]:
     return sorted((value for (value,) in found), key=int)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_interrupted(
     command: Callable[..., Command],
     tmp_path: Path,

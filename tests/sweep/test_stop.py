@@ -61,9 +61,11 @@ def test_a_driver_hears(
         sweep = Sweep(plan, ledger)
         ending = Ending(sweep, said.append, urgent=False)
         # Not in the main thread: no signals are sent, which would end this process.
-        driver = threading.Thread(target=drive, args=(ending, deaf))
+        listening = threading.Event()
+        driver = threading.Thread(target=drive, args=(ending, deaf, listening))
         monkeypatch.setattr(Plan, "folder", property(lambda self: tmp_path))
         driver.start()
+        assert listening.wait(30)  # what was asked for before is not for this driver
         told.start()
         driver.join()
         assert sweep.stopping.is_set() is not deaf
@@ -80,10 +82,13 @@ def test_a_driver_hears(
         assert not (tmp_path / "stop").exists()
 
 
-def drive(ending: Ending, deaf: bool) -> None:
-    if not deaf:
-        with ending.heard():
-            ending.sweep.stopping.wait(30)
+def drive(ending: Ending, deaf: bool, listening: threading.Event) -> None:
+    if deaf:
+        listening.set()
+        return
+    with ending.heard():
+        listening.set()
+        ending.sweep.stopping.wait(30)
 
 
 def test_a_request_to_the_driver_before_is_not_for_this_one(

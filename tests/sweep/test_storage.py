@@ -423,10 +423,10 @@ def test_a_node_that_is_lost_is_continued_by_another(plan: Plan, tmp_path: Path)
 
 def test_data_that_the_driver_alone_has_is_read_packed(plan: Plan, tmp_path: Path) -> None:
     packed = {"packed": {"path": str(plan.store.path)}}
-    for name in ("folder", "packed"):
-        trial = {"data": {name: {"path": str(tmp_path / "gone")}}, "seed": 1}
+    for name, knob in (("folder", "path"), ("packed", "path"), ("torchvision", "root")):
+        trial = {"data": {name: {knob: str(tmp_path / "gone")}}, "seed": 1}
         assert with_data(trial, plan.store.path) == {"data": packed, "seed": 1}
-        here = {"data": {name: {"path": str(tmp_path)}}, "seed": 1}
+        here = {"data": {name: {knob: str(tmp_path)}}, "seed": 1}
         assert with_data(here, plan.store.path) == here
         assert with_data(trial, tmp_path / "none") == trial, "so that what lacks is named"
     assert with_data({"data": {"digits": {}}}, plan.store.path) == {"data": {"digits": {}}}
@@ -466,11 +466,14 @@ def test_a_node_fetches_what_it_needs_once(plan: Plan, tmp_path: Path) -> None:
     ]
     for process in processes:
         process.start()
-    assert sorted(fetched.get(timeout=200) for _ in processes) == [0, 0, 3]
+    # The data and its description; statistics for the rungs and the end, and features of the end.
+    assert sorted(fetched.get(timeout=200) for _ in processes) == [0, 0, 5]
     for process in processes:
         process.join(60)
     for name in ("data.mdb", "meta.json"):
         assert (cache / needs.data / name).read_bytes() == (plan.store.path / name).read_bytes()
+    for name in needs.files:
+        assert (cache / name).read_bytes() == (plan.cache / name).read_bytes()
 
 
 def test_a_worker_that_cannot_reach_the_storage_says_so(plan: Plan, tmp_path: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from sweeper.ledger.ledger import Ledger
-from sweeper.sweep import tracking, views
-from sweeper.sweep.tracking import Tracker, columns, default_uri
+from sweeper.space.brought import note
+from sweeper.space.source import InputError
+from sweeper.sweep import views
+from sweeper.sweep.mlflow_runs import Run, columns
+from sweeper.sweep.sync import tracked
+from sweeper.sweep.tracking import Tracker, default_uri
 from tests.sweep import synthetic
 from tests.sweep.synthetic import EVERY, HORIZON, PLAN
 
@@ -70,6 +77,10 @@ def held(uri: str) -> dict[str, Any]:
             "status": run.info.status,
             "times": (run.info.start_time, run.info.end_time),
             "params": run.data.params,
+            "inputs": sorted(
+                (given.dataset.name, given.dataset.digest, *(tag.value for tag in given.tags))
+                for given in (run.inputs.dataset_inputs if run.inputs else ())
+            ),
             "tags": run.data.tags,
             "metrics": {
                 key: [
@@ -247,6 +258,71 @@ def test_an_outage_delays_nothing_and_loses_nothing(
     assert held(default_uri(folder)) == held(another)
 
 
+class Suspicious(BaseHTTPRequestHandler):
+    """A server that knows nobody, and says whom it does not know."""
+
+    shown: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.shown.append(str(self.headers["Authorization"]))
+        body = f"who is {self.headers['Authorization']}?".encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_token_comes_from_the_environment_and_is_not_shown(
+    ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-t0ken-of-mlflow")
+    synthetic.fill(ledger, folder)
+    lines: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Suspicious) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{server.server_address[1]}"
+        tracker = Tracker(PLAN, ledger, folder, uri, lines.append)
+        assert tracker.close(deadline=8.0) == 7
+        server.shutdown()
+    assert set(Suspicious.shown) == {"Bearer a-t0ken-of-mlflow"}
+    (warning,) = tracker.warnings
+    assert "who is Bearer ***?" in warning
+    assert lines == []
+
+
+def test_where_a_sweep_was_tracked_is_remembered(folder: Path) -> None:
+    """If it was written down here, and without a password."""
+
+    def write(uri: str | None) -> None:
+        (folder / "sweep.json").write_text(json.dumps(PLAN | {"tracking": uri}))
+
+    write("http://mlflow:5000")
+    assert tracked(folder, None) == default_uri(folder)
+    note(folder, ["sweep.json"])
+    assert tracked(folder, None) == "http://mlflow:5000"
+    assert tracked(folder, "http://another") == "http://another"
+    write("http://***@mlflow:5000")
+    note(folder, ["sweep.json"])
+    with pytest.raises(InputError, match="passwords are not kept"):
+        tracked(folder, None)
+    write(None)
+    note(folder, ["sweep.json"])
+    assert tracked(folder, None) == default_uri(folder)
+
+
+def test_the_pages_of_a_server(ledger: Ledger, folder: Path) -> None:
+    tracker = Tracker(PLAN, ledger, folder, "http://me:secret@127.0.0.1:9/")
+    tracker.close(deadline=0.0)
+    assert tracker.pages() == []
+    tracker.experiment = "7"
+    board, charts = tracker.pages()
+    assert board.startswith("  leaderboard  http://127.0.0.1:9/#/experiments/7/runs?")
+    assert charts.startswith("  charts       http://127.0.0.1:9/#/experiments/7/runs?")
+
+
 def test_a_hung_mlflow_keeps_nobody(
     ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +362,7 @@ def test_one_bad_run_keeps_no_other_waiting(
     synthetic.fill(ledger, folder)
     deliver = Tracker._deliver
 
-    def refuse(self: Tracker, client: Any, run: tracking.Run) -> None:
+    def refuse(self: Tracker, client: Any, run: Run) -> None:
         if run.key == "2":
             raise ValueError("not this one")
         deliver(self, client, run)

@@ -4,6 +4,8 @@ an undisturbed one has."""
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
 import shutil
 import signal
@@ -17,10 +19,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sweeper.ledger.ledger import Ledger
+from sweeper.sweep.sync import sync
 from sweeper.sweep.tracking import Tracker
 from tests.sweep import synthetic
 from tests.sweep.synthetic import ENDS, EVERY, PLAN
@@ -35,6 +39,9 @@ SERVED = {
     # A dozen processes that have nothing to do here.
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
+
+
+Undisturbed = Callable[..., object]
 
 
 def free_port() -> int:
@@ -177,21 +184,23 @@ def server(tmp_path: Path, migrated: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, migrated: Path) -> Callable[[Ledger, Path], object]:
+def undisturbed(tmp_path: Path, migrated: Path) -> Undisturbed:
     """What MLflow holds of a ledger when nothing goes wrong."""
     (tmp_path / "another").mkdir()
     shutil.copy(migrated, tmp_path / "another" / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'another' / 'mlflow.db'}"
 
-    def tell(ledger: Ledger, folder: Path) -> object:
-        tracker = Tracker(PLAN, ledger, folder, uri)
+    def tell(ledger: Ledger, folder: Path, plan: dict[str, Any] = PLAN) -> object:
+        tracker = Tracker(plan, ledger, folder, uri)
         assert tracker.close() == 0
         return held(uri)
 
     return tell
 
 
-def sweep(ledger: Ledger, folder: Path, tracker: Tracker, between: Callable[[int], None]) -> float:
+def sweep(
+    ledger: Ledger, folder: Path, tracker: Tracker, between: Callable[[int], None], trials: int = 6
+) -> float:
     """Run the synthetic sweep as a driver does, event by event. Returns the longest time that
     telling of one took. ``between`` is called before each trial."""
     longest = 0.0
@@ -203,7 +212,7 @@ def sweep(ledger: Ledger, folder: Path, tracker: Tracker, between: Callable[[int
         tracker.observe(ledger.newest)
         longest = max(longest, time.monotonic() - begun)
 
-    for number, end in enumerate(ENDS):
+    for number, end in zip(range(trials), itertools.cycle(ENDS), strict=False):
         between(number)
         params = synthetic.draw(number)
         ledger.add_trial(params, {"seed": 0}, "DCGAN default" if not number else None)
@@ -224,9 +233,6 @@ def until(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.1)
 
 
-Undisturbed = Callable[[Ledger, Path], object]
-
-
 def test_down_at_the_start_and_up_later(
     ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
 ) -> None:
@@ -239,25 +245,47 @@ def test_down_at_the_start_and_up_later(
     assert held(server.uri) == undisturbed(ledger, folder)
 
 
-def test_killed_midway_and_back(
+def test_thirty_trials_while_it_is_down_half_of_the_time(
     ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
 ) -> None:
+    """Killed twice in the middle of what it was told, it is down when the sweep ends, too; what is
+    delivered afterwards completes it."""
+    plan = PLAN | {"trials": 30}
     server.start()
-    tracker = Tracker(PLAN, ledger, folder, server.uri)
+    tracker = Tracker(plan, ledger, folder, server.uri)
 
     def between(number: int) -> None:
-        if number == 2:
-            # Somewhere within what it is told of the first trials.
-            until(lambda: tracker.experiment, "it answers")
-            server.kill()
-        if number == 5:
-            until(lambda: tracker.warnings, "it warns")
-            server.start()
+        match number:
+            case 7 | 22:
+                until(lambda: len(told(server.uri)) >= number - 1, "most of it is told")
+                server.kill()
+            case 9 | 24:
+                until(lambda: tracker.warnings, "it warns")
+            case 15:
+                server.start()
 
-    assert sweep(ledger, folder, tracker, between) < 1.0
-    assert tracker.close(PATIENCE) == 0
+    assert sweep(ledger, folder, tracker, between, 30) < 1.0
+    lacking = tracker.close(deadline=1.0)
+    assert 8 <= lacking < 31
     assert len(tracker.warnings) == 1
-    assert held(server.uri) == undisturbed(ledger, folder)
+    (folder / "sweep.json").write_text(json.dumps(plan))
+    ledger.close()
+    server.start()
+    lines: list[str] = []
+    assert sync(folder, server.uri, lines.append) == 0
+    assert lines[-1] == "MLflow has it all: 30 trials and the sweep's own run"
+    with Ledger(folder, write=False) as again:
+        assert held(server.uri) == undisturbed(again, folder, plan)
+
+
+def told(uri: str) -> set[str]:
+    """The trials that MLflow knows by now."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("sweeper/ttur")
+    runs = client.search_runs([experiment.experiment_id], max_results=100) if experiment else []
+    return {run.data.tags["sweeper.trial"] for run in runs if "sweeper.trial" in run.data.tags}
 
 
 def test_slow(ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed) -> None:

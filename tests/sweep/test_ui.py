@@ -17,7 +17,8 @@ import pytest
 
 from sweeper.ledger.ledger import Ledger
 from sweeper.sweep import ui, views
-from sweeper.sweep.tracking import Tracker, columns, default_uri
+from sweeper.sweep.mlflow_runs import columns
+from sweeper.sweep.tracking import Tracker, default_uri
 from tests.sweep import synthetic
 from tests.sweep.synthetic import PLAN
 
@@ -36,6 +37,8 @@ FLAGS = [
     "--window-size=2200,1400",
 ]
 PATIENCE = 120.0
+SHOTS = Path(__file__).parents[2] / "results" / "screenshots"
+"""Where the pages are kept as they were seen; git ignores it."""
 
 browsing = pytest.mark.skipif(
     not (CHROMIUM.exists() and DRIVER.exists()), reason="Debian's chromium is not installed"
@@ -58,6 +61,15 @@ for (let y = 0; y < canvas.height; y++) {
     inside = drawn;
 }
 return bands;
+"""
+
+# How many sample sheets have come, of those that are drawn as the page is scrolled to them.
+SHEETS = """
+const section = [...document.querySelectorAll("*")].find(
+    (one) => one.children.length === 0 && one.textContent.trim() === "Samples");
+if (section) section.scrollIntoView();
+return [...document.images].filter(
+    (one) => one.src.includes("samples") && one.naturalWidth > 0).length;
 """
 
 
@@ -143,7 +155,8 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 @browsing
 @pytest.mark.browser
-def test_every_trial_is_on_the_pages(pages: dict[str, str], browser: Any, tmp_path: Path) -> None:
+def test_every_trial_is_on_the_pages(pages: dict[str, str], browser: Any) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
     assert set(pages) == {"leaderboard", "charts"}
     _close_the_assistant(browser, pages["charts"])
 
@@ -157,7 +170,8 @@ def test_every_trial_is_on_the_pages(pages: dict[str, str], browser: Any, tmp_pa
         short = views.short(PLAN)[name]
         values = [columns(parameter, short, synthetic.draw(n).get(name))[short] for n in range(6)]
         assert _cells(browser, f"params.`{short}`") == values
-    browser.save_screenshot(str(tmp_path / "leaderboard.png"))
+    assert _cells(browser, "tags.`sweeper.reason`") == [f"it was {end}" for end in synthetic.ENDS]
+    browser.save_screenshot(str(SHOTS / "mlflow-leaderboard.png"))
 
     browser.get(pages["charts"])
     _until(lambda: browser.execute_script(LINES) == 6)
@@ -168,7 +182,10 @@ def test_every_trial_is_on_the_pages(pages: dict[str, str], browser: Any, tmp_pa
     assert len(titles) == len(PLAN["parameters"]) + 1
     text = browser.find_element("tag name", "body").text
     assert "log10.lr_g vs. eval/fid_digits_best" in text
-    browser.save_screenshot(str(tmp_path / "charts.png"))
+    browser.save_screenshot(str(SHOTS / "mlflow-charts.png"))
+
+    _until(lambda: browser.execute_script(SHEETS) == 6)
+    browser.save_screenshot(str(SHOTS / "mlflow-samples.png"))
 
 
 def _steps(number: int) -> range:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from sweeper.catalog.datasets.store import pack
 from sweeper.catalog.families import datasets
@@ -46,18 +47,19 @@ def test_folders_one_deeper_are_classes(tmp_path: Path) -> None:
 
 def test_one_folder_or_a_mix_of_depths_is_no_classes(tmp_path: Path) -> None:
     save(tmp_path / "one" / "all" / "a.png", colours())
-    assert datasets["folder"].make(path=str(tmp_path / "one")).classes == {}
+    assert datasets["folder"].make(path=str(tmp_path / "one")).classes == ()
     for path in ("a.png", "x/b.png", "y/c.png"):
         save(tmp_path / "mixed" / path, colours())
-    assert datasets["folder"].make(path=str(tmp_path / "mixed")).classes == {}
+    assert datasets["folder"].make(path=str(tmp_path / "mixed")).classes == ()
 
 
 def test_an_image_is_cropped_to_its_central_square(tmp_path: Path) -> None:
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = colours()
     save(tmp_path / "a.png", wide)
-    ((image, label),) = datasets["folder"].make(path=str(tmp_path), size=8).examples()
-    assert label is None
+    (example,) = datasets["folder"].make(path=str(tmp_path), size=8)
+    image = example.image
+    assert example.label is None
     assert np.array_equal(image, colours().transpose(2, 0, 1))
 
 
@@ -65,7 +67,8 @@ def test_an_image_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     save(tmp_path / "a.png", colours(), exif=exif)
-    ((image, _),) = datasets["folder"].make(path=str(tmp_path), size=8).examples()
+    (example,) = datasets["folder"].make(path=str(tmp_path), size=8)
+    image = example.image
     assert np.array_equal(image, colours()[::-1, ::-1].transpose(2, 0, 1))
 
 
@@ -76,7 +79,8 @@ def test_every_kind_of_image_becomes_colour_or_grey(
 ) -> None:
     Image.fromarray(np.full((9, 9, 3), 255, np.uint8)).convert(mode).save(tmp_path / "a.tiff")
     made = datasets["folder"].make(path=str(tmp_path), size=6, channels=channels)
-    ((image, _),) = made.examples()
+    (example,) = made
+    image = example.image
     assert image.shape == (channels, 6, 6)
     assert image.dtype == np.uint8
     assert image.min() >= 254
@@ -90,7 +94,7 @@ def test_an_unreadable_file_is_named(ending: str, damage: str, tmp_path: Path) -
     save(bad, colours(64, 64))
     data = bad.read_bytes()
     bad.write_bytes({"cut": data[: len(data) // 2], "text": b"hello", "empty": b""}[damage])
-    with pytest.raises(ValueError, match="every image of a data folder can be read") as raised:
+    with pytest.raises(ValueError, match="every image of a data set can be read") as raised:
         pack(datasets["folder"].make(path=str(tmp_path / "in"), size=8), tmp_path / "out")
     assert str(bad) in str(raised.value)
     assert list((tmp_path / "out").iterdir()) == []
@@ -102,7 +106,7 @@ def test_an_image_with_too_many_pixels_is_named(
     save(tmp_path / "a.png", colours(32, 32))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(ValueError, match=r"a\.png cannot"):
-        list(datasets["folder"].make(path=str(tmp_path)).examples())
+        list(datasets["folder"].make(path=str(tmp_path)))
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -117,8 +121,8 @@ def test_a_folder_without_images_is_refused(there: bool, tmp_path: Path) -> None
 
 
 def test_images_are_colour_or_grey(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 or 3 channels, but got channels=2"):
-        datasets["folder"].make(path=str(tmp_path), channels=2)
+    with pytest.raises(ValidationError, match=r"channels\n.*should be 1 or 3.*input_value=2"):
+        datasets["folder"].knobs.model_validate({"path": str(tmp_path), "channels": 2})
 
 
 def test_a_changed_folder_is_packed_anew(tmp_path: Path) -> None:

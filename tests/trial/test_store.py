@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,17 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from sweeper.catalog.datasets import store as module
-from sweeper.catalog.datasets.store import Example, Order, Store, batch_of, normalise, pack
+from sweeper.catalog.datasets.example import Example, Synthetic
+from sweeper.catalog.datasets.records import PIECE
+from sweeper.catalog.datasets.store import Order, Store, normalise, pack
 from sweeper.catalog.families import datasets
 
 
-class Noise:
+class Noise(Synthetic):
     """Examples of any kind, from a seed."""
 
     name = "noise"
+    classes = tuple("0123")
 
     def __init__(
         self, shape: tuple[int, ...] = (3, 5, 4), dtype: str = "uint8", n: int = 30, seed: int = 0
@@ -38,22 +40,25 @@ class Noise:
     def __len__(self) -> int:
         return len(self.all)
 
-    def examples(self) -> Iterator[Example]:
-        yield from ((each, i % 4) for i, each in enumerate(self.all))
+    def __getitem__(self, index: int) -> Example:
+        return Example(self.all[index], index % 4)
 
 
 class Unlabelled(Noise):
+    classes = ()
+
     def fingerprint(self) -> str:
         return f"{super().fingerprint()} without labels"
 
-    def examples(self) -> Iterator[Example]:
-        yield from ((each, None) for each in self.all)
+    def __getitem__(self, index: int) -> Example:
+        return Example(self.all[index])
 
 
 class Torn(Noise):
-    def examples(self) -> Iterator[Example]:
-        yield self.all[0], 0
-        raise ValueError("the rest cannot be read")
+    def __getitem__(self, index: int) -> Example:
+        if index:
+            raise ValueError("the rest cannot be read")
+        return Example(self.all[0], 0)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,7 @@ def test_what_is_packed_is_not_packed_again(tmp_path: Path) -> None:
     assert (store.path / "data.mdb").stat().st_mtime_ns == written
     assert counted == []
     pack(Noise(n=1500), tmp_path, lambda done, total: counted.append((done, total)))
-    assert counted == [(1000, 1500), (1500, 1500)]
+    assert counted == [(min(done, 1500), 1500) for done in range(PIECE, 1500 + PIECE, PIECE)]
 
 
 def test_a_store_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -141,7 +146,7 @@ def test_the_file_is_opened_when_it_is_first_read_and_once(tmp_path: Path) -> No
     (path / "elsewhere").rename(hidden)
     first = store[torch.tensor([3])]
     assert torch.equal(Store(path)[torch.tensor([3])], first)
-    assert sum(str(path) == name for _, name in module._environments) == 1
+    assert sum(str(path) == name for name, _ in module._environments) == 1
 
 
 def test_no_store_at_a_path(tmp_path: Path) -> None:
@@ -150,14 +155,11 @@ def test_no_store_at_a_path(tmp_path: Path) -> None:
     assert str(tmp_path / "nothing") in str(raised.value)
 
 
-def test_images_are_shown_from_minus_one_to_one(tmp_path: Path) -> None:
+def test_images_are_shown_from_minus_one_to_one() -> None:
     levels = torch.tensor([0, 51, 255], dtype=torch.uint8)
     torch.testing.assert_close(normalise(levels), torch.tensor([-1.0, -0.6, 1.0]))
     points = torch.tensor([0.5, -7.0])
     assert torch.equal(normalise(points), points)
-    store = pack(Noise(), tmp_path)
-    batch = batch_of(store, torch.tensor([4, 2]), torch.device("cpu"))
-    assert torch.equal(batch.image, normalise(store[torch.tensor([4, 2])]))
 
 
 def test_digits_are_the_digits(cache: Path) -> None:
@@ -208,11 +210,3 @@ def test_epochs_and_seeds_are_shuffled_differently() -> None:
     order = Order(50, 0)
     orders = [order(0, 50), order(50, 50), Order(50, 1)(0, 50), torch.arange(50)]
     assert len({tuple(each.tolist()) for each in orders}) == 4
-
-
-def test_a_batch_holds_the_labels_of_its_examples(tmp_path: Path) -> None:
-    some = torch.tensor([7, 0, 2])
-    batch = batch_of(pack(Noise(), tmp_path), some, torch.device("cpu"))
-    assert batch.label is not None
-    assert batch.label.tolist() == [3, 0, 2]
-    assert batch_of(pack(Unlabelled(), tmp_path), some, torch.device("cpu")).label is None

@@ -3,59 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast
 
 from annotated_types import Ge
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, relu
 
-from sweeper.catalog.architectures.labels import told
+from sweeper.catalog.architectures.ends import Head
 from sweeper.catalog.families import architectures
-from sweeper.game import Batch, Context, Layers, Output
+from sweeper.game import Architecture, Batch, Context, Layers, Output
 from sweeper.registry import Integers, Options
 
 
 class Hidden(nn.Module):
-    """A fully connected layer, its normalization, and what follows its activation."""
+    """A fully connected layer, its normalization and activation, and what follows it."""
 
     def __init__(
-        self, inputs: int, outputs: int, layers: Layers, depth: int, *, normalised: bool
+        self,
+        inputs: int,
+        outputs: int,
+        layers: Layers,
+        depth: int,
+        own: Callable[[], nn.Module],
+        *,
+        normalised: bool,
     ) -> None:
         super().__init__()
-        self.linear = layers.constrain(nn.Linear(inputs, outputs))
+        self.linear = layers.weighted(nn.Linear(inputs, outputs))
         self.norm = layers.norm(outputs) if normalised else None
+        self.act = layers.activation(outputs, own)
         self.after = layers.hidden(outputs, depth)
 
-    def forward(self, h: Tensor, context: Context, slope: float) -> Tensor:
+    def forward(self, h: Tensor, context: Context) -> Tensor:
         h = self.linear(h)
         h = h if self.norm is None else self.norm(h, context)
-        activated: Tensor = self.after(leaky_relu(h, slope) if slope else relu(h))
-        return activated
+        return cast(Tensor, self.after(self.act(h)))
 
 
 class Generator(nn.Module):
-    """Latents through ReLU layers to an example of any shape; images end in tanh, points in a plain
-    layer. G is told the label, if it is told of classes, as a one-hot beside its latents."""
+    """Latents through ReLU layers to an example of any shape, in the range of real ones."""
 
     def __init__(
         self, shape: Sequence[int], latent_size: int, hidden: int, depth: int, layers: Layers
     ) -> None:
         super().__init__()
-        self.shape, self.classes = tuple(shape), layers.classes
-        widths = [latent_size + self.classes, *[hidden] * depth]
+        self.shape = tuple(shape)
+        widths = [latent_size, *[hidden] * depth]
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, i, normalised=True) for i, (a, b) in enumerate(pairwise(widths))
+            Hidden(a, b, layers, i, nn.ReLU, normalised=True)
+            for i, (a, b) in enumerate(pairwise(widths))
         )
-        self.head = layers.constrain(nn.Linear(hidden, math.prod(shape)))
+        self.head = layers.weighted(nn.Linear(hidden, math.prod(shape)))
+        self.output = layers.output(shape)
 
     def forward(self, z: Tensor, context: Context) -> Tensor:
-        context, h = context._replace(style=z), told(z, context.label, self.classes)
+        context, h = context.styled(z), z
         for layer in self.hidden:
-            h = layer(h, context, 0.0)
-        x: Tensor = self.head(h).reshape(len(h), *self.shape)
-        return x.tanh() if len(self.shape) == 3 else x
+            h = layer(h, context)
+        return cast(Tensor, self.output(self.head(h).reshape(h.shape[0], *self.shape)))
 
 
 class Discriminator(nn.Module):
@@ -64,30 +71,26 @@ class Discriminator(nn.Module):
     def __init__(self, shape: Sequence[int], hidden: int, depth: int, layers: Layers) -> None:
         super().__init__()
         widths = [math.prod(shape), *[hidden] * depth]
+        leaky = partial(nn.LeakyReLU, 0.2)
         self.hidden = nn.ModuleList(
-            Hidden(a, b, layers, i, normalised=i > 0) for i, (a, b) in enumerate(pairwise(widths))
+            Hidden(a, b, layers, i, leaky, normalised=i > 0)
+            for i, (a, b) in enumerate(pairwise(widths))
         )
+        self.width = hidden
         self.summary = layers.summary((hidden,))
-        self.head = layers.constrain(nn.Linear(self.summary.channels, 1))
-        self.classes = (
-            layers.constrain(nn.Linear(self.summary.channels, layers.classes))
-            if layers.classes
-            else None
-        )
+        self.head = Head(layers, lambda n: nn.Linear(self.summary.channels, n))
 
     def forward(self, batch: Batch) -> Output:
-        h, context = batch.image.flatten(1), Context(label=batch.label)
+        h, context = batch.image.flatten(1), batch.context
         features = []
         for layer in self.hidden:
-            h = layer(h, context, 0.2)
+            h = layer(h, context)
             features.append(h)
-        h = self.summary(h)
-        classes = None if self.classes is None else self.classes(h)
-        return Output(self.head(h).squeeze(1), tuple(features), classes)
+        return cast(Output, self.head(self.summary(h), features))
 
 
 @architectures.register(paper="goodfellow2014")
-class MlpGan:
+class MlpGan(Architecture):
     """Fully connected networks, for points and very small images."""
 
     def __init__(

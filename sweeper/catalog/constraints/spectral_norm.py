@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from annotated_types import Ge
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -27,4 +28,9 @@ def spectral_norm(
     method in each training forward, from where the last one ended. Steps that are looked ahead to
     are followed, too, and forgotten with them.
     """
-    return parametrizations.spectral_norm(layer, n_power_iterations=iterations)
+    if not any(p.is_meta for p in layer.parameters()):
+        return parametrizations.spectral_norm(layer, n_power_iterations=iterations)
+    # The first iterations, which torch makes here, take longer on no numbers than on any.
+    with torch.device("cpu"):
+        real = layer.to_empty(device="cpu")
+        return parametrizations.spectral_norm(real, n_power_iterations=iterations).to("meta")

@@ -8,6 +8,7 @@ import torch
 from annotated_types import Gt
 from torch import nn
 
+from sweeper.catalog.activations.prelu import slopes
 from sweeper.catalog.families import constraints
 from sweeper.registry import Law, LogUniform
 
@@ -27,9 +28,10 @@ def weight_clipping(
     """After each step every weight is clamped to [-clip, clip]: a bounded Lipschitz constant.
 
     All trained parameters are weights here, scales and shifts of normalizations among them; what is
-    frozen stays. The paper's clip is 0.01.
+    frozen stays, and so do the slopes of activations. The paper's clip is 0.01.
     """
     with torch.no_grad():
+        spared = slopes(network)
         for weight in network.parameters():
-            if weight.requires_grad:
+            if weight.requires_grad and weight not in spared:
                 weight.clamp_(-clip, clip)

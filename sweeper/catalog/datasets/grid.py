@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt
 
-from sweeper.catalog.datasets.store import Example
+from sweeper.catalog.datasets.example import Example, Synthetic
 from sweeper.catalog.families import datasets
 
 
 @datasets.register(paper="lin2018", provides={"points", "labels"})
-class Grid:
+class Grid(Synthetic):
     """Points in the plane from Gaussians on a square grid around 0, labelled by their Gaussian."""
 
     name = "grid"
@@ -40,9 +40,16 @@ class Grid:
         ticks = self.spacing * (np.arange(self.side) - (self.side - 1) / 2)
         return np.stack(np.meshgrid(ticks, ticks, indexing="ij"), -1).reshape(-1, 2)
 
-    def examples(self) -> Iterator[Example]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(map(str, range(len(self.centres))))
+
+    @cached_property
+    def _points(self) -> np.ndarray:
         random = np.random.default_rng(0)
-        labels = np.arange(self.length) % self.side**2
-        centres = self.centres[labels]
-        points = centres + self.deviation * random.standard_normal(centres.shape)
-        yield from zip(points.astype(np.float32), map(int, labels), strict=True)
+        centres = self.centres[np.arange(self.length) % len(self.centres)]
+        noise = self.deviation * random.standard_normal(centres.shape)
+        return (centres + noise).astype(np.float32)
+
+    def __getitem__(self, index: int) -> Example:
+        return Example(self._points[index], index % len(self.centres))

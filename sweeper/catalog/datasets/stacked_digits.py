@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
-from sweeper.catalog.datasets.store import Example
+from sweeper.catalog.datasets.digits import load
+from sweeper.catalog.datasets.example import Example, Synthetic
 from sweeper.catalog.families import datasets
 
 
 @datasets.register(paper="metz2017", provides={"images", "labels"})
-class StackedDigits:
+class StackedDigits(Synthetic):
     """Three digits of 8x8 px as red, green and blue: 1,000 modes, labelled by the three digits.
 
     The stacked MNIST of Metz et al., with scikit-learn's digits, which need no download.
     """
 
     name = "stacked_digits"
+    classes = tuple(f"{i:03d}" for i in range(1000))
 
     def __init__(self, *, length: Annotated[int, Ge(1000)] = 20_000) -> None:
         self.length = length
@@ -30,11 +32,11 @@ class StackedDigits:
     def __len__(self) -> int:
         return self.length
 
-    def examples(self) -> Iterator[Example]:
-        from sklearn.datasets import load_digits
+    @cached_property
+    def _triples(self) -> np.ndarray:
+        return np.random.default_rng(0).integers(1797, size=(self.length, 3))
 
-        images, labels = load_digits(return_X_y=True)
-        levels = np.rint(images.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-        random = np.random.default_rng(0)
-        for triple in random.integers(len(levels), size=(self.length, 3)):
-            yield levels[triple], int(labels[triple] @ (100, 10, 1))
+    def __getitem__(self, index: int) -> Example:
+        levels, labels = load()
+        triple = self._triples[index]
+        return Example(levels[triple, 0], int(labels[triple] @ (100, 10, 1)))

@@ -1,190 +1,237 @@
-"""Packed data: every example of a data set as raw bytes in one LMDB file, addressed by its
-content's hash."""
+"""Packed data: every example of a data set in one LMDB file, addressed by its content's hash."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import lmdb
 import numpy as np
 import torch
 from torch import Tensor
 
-from sweeper.game import Batch, derive
+from sweeper.catalog.datasets.draft import FORMAT, Progress, identity, write
+from sweeper.catalog.datasets.example import Source
+from sweeper.catalog.datasets.records import PIECE, Codec, Field, key
+from sweeper.game import Known, derive
 
 FITS_IN_MEMORY = 2 << 30
-Example = tuple[np.ndarray, int | None]
-
-
-class Source(Protocol):
-    """A data set before it is packed: a fingerprint of where it comes from, and its examples."""
-
-    @property
-    def name(self) -> str: ...
-
-    def fingerprint(self) -> str:
-        """Changes whenever the examples may have changed; cheap next to reading them."""
-        ...
-
-    def examples(self) -> Iterator[Example]:
-        """Images as uint8 (C, H, W) or points as float32 (K,), each with its label if it has
-        one."""
-        ...
-
-    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What a store holds. ``digest`` is a hash of every byte of examples and labels."""
+    """What a store holds, and how it was made.
+
+    ``digest`` is a hash of this description and of all examples and labels, however they are
+    encoded; ``source`` one of where they came from; ``bytes`` the size of the file.
+    """
 
     name: str
     length: int
-    shape: tuple[int, ...]
-    dtype: str
-    classes: int
+    fields: dict[str, Field]
+    class_names: tuple[str, ...]
+    recipe: dict[str, Any]
+    unpaired: bool
     digest: str
+    source: str
+    bytes: int
+    format: int
+
+    @classmethod
+    def read(cls, path: Path) -> Meta:
+        """The description of a store. Raises ValueError where there is none, or of another
+        format."""
+        try:
+            plain = json.loads((path / "meta.json").read_text())
+            found = plain.get("format", 1)
+            if found == FORMAT:
+                fields = {
+                    name: Field(tuple(field["shape"]), field["dtype"], field["codec"])
+                    for name, field in plain["fields"].items()
+                }
+                return cls(**plain | {"fields": fields, "class_names": tuple(plain["class_names"])})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"packed data has a meta.json that describes it, but {path}: {error!r}"
+            ) from error
+        raise ValueError(
+            f"stores are of format {FORMAT}, but {path} is of format {found}: pack its source "
+            "again with `sweeper data pack SOURCE -o STORE`"
+        )
+
+    @property
+    def known(self) -> Known:
+        """What networks can be told of the examples."""
+        channels = {name: field.shape[0] for name, field in self.fields.items()}
+        return told_of(channels, self.classes, self.unpaired)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image, (C, H, W), or of a point, (K,)."""
+        return self.fields["image"].shape
+
+    @property
+    def dtype(self) -> str:
+        """The type of an image's or a point's numbers."""
+        return self.fields["image"].dtype
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 without labels."""
+        return len(self.class_names)
 
 
-_environments: dict[tuple[int, str], lmdb.Environment] = {}
-_in_memory: dict[tuple[int, str], Tensor] = {}
+def told_of(channels: Mapping[str, int], classes: int, unpaired: bool) -> Known:
+    """What networks can be told of examples that hold arrays of so many channels each."""
+    return Known(
+        classes,
+        channels.get("source", 0),
+        channels.get("style", 0),
+        channels.get("mask", 0),
+        paired=int(len(channels) > 1 and not unpaired),
+    )
+
+
+_environments: dict[tuple[str, str], lmdb.Environment] = {}
+_in_memory: dict[tuple[str, str, str], Tensor] = {}
+
+
+def _let_go() -> None:
+    """Close, in a forked process, what its parent has open, and goes on reading."""
+    for environment in _environments.values():
+        environment.close()
+    _environments.clear()
+
+
+# LMDB allows one environment per file and process, and none may cross a fork.
+os.register_at_fork(after_in_child=_let_go)
 
 
 class Store:
     """A packed data set, read-only. The file is opened when it is first read, once per process.
 
-    Raises ValueError when there is none at the path.
+    Raises ValueError when there is none at the path, and when something that is read is not what
+    was packed, which it names.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        try:
-            meta = json.loads((self.path / "meta.json").read_text())
-            self.meta = Meta(**meta | {"shape": tuple(meta["shape"])})
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"packed data has a meta.json that describes it, but {self.path}: {error!r}"
-            ) from error
-        self._fits, self._name = self.bytes <= FITS_IN_MEMORY, str(self.path)
+        self.meta = Meta.read(self.path)
+        self.fits = self.bytes <= FITS_IN_MEMORY
+        self._key = (str(self.path), self.meta.digest)
 
     def __len__(self) -> int:
         return self.meta.length
 
     @property
     def bytes(self) -> int:
-        return len(self) * math.prod(self.meta.shape) * np.dtype(self.meta.dtype).itemsize
+        """How much memory all examples take."""
+        return len(self) * sum(held.bytes for held in self.meta.fields.values())
 
     @cached_property
     def labels(self) -> Tensor | None:
         """The label of every example (N,), or None."""
         if not self.meta.classes:
             return None
-        with self._environment.begin() as transaction:
-            packed = transaction.get(b"labels")
-            assert packed is not None
-            return torch.from_numpy(np.frombuffer(packed, np.int64).copy())
+        with self._environment.begin(buffers=True) as transaction:
+            parts = [
+                self._array(transaction, "label", first, Field((n,), "int64"))
+                for first, n in pieces(len(self))
+            ]
+            return torch.from_numpy(np.concatenate(parts))
 
     def __getitem__(self, indices: Tensor) -> Tensor:
-        """Raw examples by index, in that order: (n, *shape)."""
-        if self._fits:
-            return self.all()[indices]
-        return self._read(indices.tolist())
+        """Raw images or points by index, in that order: (n, *shape)."""
+        return self.read(indices)
 
-    def all(self) -> Tensor:
-        """Every raw example as one tensor, kept for the life of the process."""
-        key = (os.getpid(), self._name)
-        if key not in _in_memory:
-            _in_memory[key] = self._read(range(len(self)))
-        return _in_memory[key]
+    def read(self, indices: Tensor, field: str = "image") -> Tensor:
+        """One array of the examples at some indices, in that order: (n, *shape), raw."""
+        if self.fits:
+            return self.all(field)[indices]
+        return self.fetch(indices.tolist(), field)
 
-    def _read(self, indices: Sequence[int]) -> Tensor:
-        out = np.empty((len(indices), *self.meta.shape), self.meta.dtype)
+    def all(self, field: str = "image") -> Tensor:
+        """One array of every example as one tensor, kept for the life of the process."""
+        kept = (*self._key, field)
+        if kept not in _in_memory:
+            _in_memory[kept] = self.fetch(range(len(self)), field)
+        return _in_memory[kept]
+
+    def fetch(self, indices: Sequence[int], field: str) -> Tensor:
+        """One array of the examples at some indices, from the file."""
+        held = self.meta.fields[field]
+        out = np.empty((len(indices), *held.shape), held.dtype)
         with self._environment.begin(buffers=True) as transaction:
             for row, index in enumerate(indices):
-                data = transaction.get(b"%08d" % index)
-                assert data is not None
-                out[row] = np.frombuffer(data, self.meta.dtype).reshape(self.meta.shape)
+                out[row] = self._array(transaction, field, index, held)
         return torch.from_numpy(out)
+
+    def _array(
+        self, transaction: lmdb.Transaction, name: str, index: int, held: Field
+    ) -> np.ndarray:
+        record = key(name, index)
+        try:
+            value = transaction.get(record)
+            if value is None:
+                raise ValueError("it is not there")
+            return held.array(value)
+        except (ValueError, lmdb.Error) as error:
+            raise ValueError(
+                f"every record of a store is what was packed, but {record.decode()} of {self.path} "
+                f"is not: {error}; `sweeper data check` looks at all of them"
+            ) from error
 
     @property
     def _environment(self) -> lmdb.Environment:
-        # LMDB allows one environment per file and process, and none may cross a fork.
-        key = (os.getpid(), str(self.path))
-        if key not in _environments:
-            _environments[key] = lmdb.open(
-                str(self.path / "data.mdb"),
-                subdir=False,
-                readonly=True,
-                lock=False,
-                readahead=False,
+        if self._key not in _environments:
+            _environments[self._key] = self._opened()
+        return _environments[self._key]
+
+    def _opened(self) -> lmdb.Environment:
+        file = self.path / "data.mdb"
+        there = file.stat().st_size if file.exists() else 0
+        # Reading past its end would end the process.
+        if there < self.meta.bytes:
+            raise ValueError(
+                f"{file} has {self.meta.bytes:,} bytes, but only {there:,} of them are there: "
+                "`sweeper data check` names the records that are lost"
             )
-        return _environments[key]
+        try:
+            return lmdb.open(str(file), subdir=False, readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise ValueError(f"{file} is a file of LMDB, but it cannot be read: {error}") from error
+
+
+def pieces(length: int) -> Iterator[tuple[int, int]]:
+    """The first example of every piece, and how many it has."""
+    return ((first, min(PIECE, length - first)) for first in range(0, length, PIECE))
 
 
 def normalise(raw: Tensor) -> Tensor:
     """Raw examples as the networks see them: uint8 images in [-1, 1], points as they are."""
-    return raw.float() / 127.5 - 1 if raw.dtype == torch.uint8 else raw
+    return raw.float().div_(127.5).sub_(1) if raw.dtype == torch.uint8 else raw
 
 
-def pack(
-    source: Source, folder: Path, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Store:
-    """Write a source's examples to a store under ``folder``, unless they are there already.
+def nothing(done: int, total: int) -> None:
+    """Show no progress."""
 
-    The store appears whole or not at all, and several processes may pack the same source at once.
-    ``progress`` is called with the number of examples written so far and in all.
+
+def pack(source: Source, folder: Path, progress: Progress = nothing, codec: Codec = "raw") -> Store:
+    """Write a source's examples to a store of its own under ``folder``, unless they are there.
+
+    The store appears whole or not at all, several processes may pack the same source at once, and
+    one that was killed is continued. ``progress`` is called with the number of examples written so
+    far and in all.
     """
-    key = hashlib.sha256(source.fingerprint().encode()).hexdigest()[:12]
-    path = folder / f"{source.name}-{key}"
-    if (path / "meta.json").exists():
-        return Store(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".packing-", dir=folder))
-    try:
-        meta = _write(source, draft / "data.mdb", progress)
-        (draft / "meta.json").write_text(json.dumps(asdict(meta)))
-        try:
-            draft.rename(path)
-        except OSError:
-            if not (path / "meta.json").exists():
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    path = folder / f"{source.name}-{identity(source, codec)[:12]}"
+    if not (path / "meta.json").exists():
+        write(source, path, codec, progress)
     return Store(path)
-
-
-def _write(source: Source, file: Path, progress: Callable[[int, int], None]) -> Meta:
-    total, labels, digest = len(source), list[int](), hashlib.sha256()
-    numbered = enumerate(source.examples())
-    with lmdb.open(
-        str(file), subdir=False, map_size=1 << 40, lock=False, sync=False
-    ) as environment:
-        while block := list(islice(numbered, 1000)):
-            with environment.begin(write=True) as transaction:
-                for index, (example, label) in block:
-                    data = np.ascontiguousarray(example).tobytes()
-                    digest.update(data)
-                    transaction.put(b"%08d" % index, data, append=True)
-                    labels += [] if label is None else [label]
-            progress(block[-1][0] + 1, total)
-        packed = np.asarray(labels, np.int64)
-        digest.update(packed.tobytes())
-        with environment.begin(write=True) as transaction:
-            transaction.put(b"labels", packed.tobytes())
-        environment.sync(True)
-    classes = int(packed.max()) + 1 if len(packed) else 0
-    return Meta(source.name, total, example.shape, str(example.dtype), classes, digest.hexdigest())
 
 
 class Order:
@@ -210,12 +257,3 @@ class Order:
             random = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
             self._epoch, self._permutation = epoch, torch.randperm(self.length, generator=random)
         return self._permutation
-
-
-def batch_of(store: Store, indices: Tensor, device: torch.device) -> Batch:
-    """The examples at some indices, normalised on the device, and their labels if they have any."""
-    labels = store.labels
-    return Batch(
-        normalise(store[indices].to(device, non_blocking=True)),
-        None if labels is None else labels[indices].to(device, non_blocking=True),
-    )

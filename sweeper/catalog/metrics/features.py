@@ -1,9 +1,7 @@
-"""Features in which real and generated examples are compared, where Inception's are not at hand or
-too costly.
+"""Features in which real and generated examples are compared.
 
-A classifier trained once on the data set's own labels, or, without labels, a convolutional network
-with fixed random weights. Distances in them are not comparable with Inception's, so the metric is
-named after them.
+Distances in different features are not comparable, so the metric is named after them: only
+Inception's are those that papers mean.
 """
 
 from __future__ import annotations
@@ -11,102 +9,114 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch import nn
 
 from sweeper.catalog.datasets.store import Order, Store, normalise
+from sweeper.catalog.metrics.extractors import Colours, Extractor, Raw, Small
+from sweeper.catalog.metrics.inception import inception
 from sweeper.game import derive
 
-DIMENSIONS = 64
-LARGEST = 32
 RECIPE = "v1: 64 features, Adam 1e-3 cosine, batch 64, 30 epochs or 3000 steps"
 
+COLOURED = ("stacked_digits",)
+"""Data of which each colour has a class of its own."""
 
-class Extractor(nn.Module):
-    """Examples (N, *shape) to features (N, 64): three convolutions for images (shrunk to 32 px),
-    two layers for points."""
-
-    def __init__(self, shape: Sequence[int], classes: int) -> None:
-        super().__init__()
-        self.body = _convolutions(shape[0]) if len(shape) == 3 else _layers(shape[0])
-        self.head = nn.Linear(DIMENSIONS, max(classes, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim == 4 and max(x.shape[2:]) > LARGEST:
-            x = interpolate(x, size=(LARGEST, LARGEST), mode="bilinear", antialias=True)
-        features: Tensor = self.body(x)
-        return features
-
-    def fingerprint(self) -> str:
-        """A hash of every weight."""
-        digest = hashlib.sha256()
-        for name, value in self.state_dict().items():
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:12]
+Told = Callable[[int, int], None]
+Network = TypeVar("Network", Small, Colours)
 
 
-def _convolutions(channels: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Conv2d(32, DIMENSIONS, 3, stride=2, padding=1), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * DIMENSIONS, DIMENSIONS), nn.ReLU(),
-    )  # fmt: skip
+class Asked(Protocol):
+    """Which features are asked for, and the file of their weights, if they are read from one."""
 
+    @property
+    def features(self) -> str: ...
 
-def _layers(dimensions: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Linear(dimensions, DIMENSIONS), nn.ReLU(), nn.Linear(DIMENSIONS, DIMENSIONS), nn.ReLU()
-    )
+    @property
+    def weights(self) -> str | None: ...
 
 
 def extractor(
-    kind: str,
-    store: Store,
-    folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    asked: Asked, store: Store, folder: Path, progress: Told = lambda done, total: None
 ) -> Extractor:
-    """The extractor for a store: a classifier, trained on first use and kept under ``folder``, or a
-    random network.
+    """What maps the examples of a store to features: Inception, a classifier, trained on first use
+    and kept under ``folder``, a network with fixed random weights, or nothing but pixels.
 
-    Raises ValueError when a classifier is asked for and the data has fewer than two classes.
+    Raises ValueError when Inception's weights are not there, or not for such examples, and when a
+    classifier is asked for and the data has fewer than two classes.
     """
+    match asked.features:
+        case "inception":
+            made: Extractor = inception(asked.weights, store.meta.shape)
+        case "classifier":
+            coloured = store.meta.name in COLOURED
+            made = (of_colours if coloured else classifier)(store, folder, progress)
+        case "random_conv":
+            made = random_conv(store.meta.shape)
+        case _:
+            made = Raw(store.meta.shape)
+    return made.eval().requires_grad_(False)
+
+
+def random_conv(shape: Sequence[int], seed: int = 0) -> Small:
+    """The small network, with the random weights of a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Small(shape, 0)
+
+
+def classifier(store: Store, folder: Path, progress: Told = lambda done, total: None) -> Small:
+    """The small network, trained on the labels of a store unless it is kept under ``folder``.
+    Raises ValueError where there are fewer than two classes."""
     meta = store.meta
-    if kind == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return Extractor(meta.shape, 0).eval().requires_grad_(False)
     if meta.classes < 2:
         raise ValueError(
             f"a classifier is trained on at least two classes, but {meta.name} has {meta.classes}"
         )
-    path = classifier_path(store, folder)
-    network = Extractor(meta.shape, meta.classes)
-    if not path.exists():
-        save_whole(train_classifier(network, store, progress).state_dict(), path)
-    network.load_state_dict(torch.load(path, weights_only=True))
-    return network.eval().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        network = Small(meta.shape, meta.classes)
+    return trained(network, store, _path(store, folder, RECIPE), progress)
+
+
+def of_colours(store: Store, folder: Path, progress: Told = lambda done, total: None) -> Colours:
+    """The same of each colour by itself."""
+    with torch.random.fork_rng(devices=[]):
+        network = Colours(store.meta.shape, store.meta.classes)
+    return trained(network, store, classifier_path(store, folder), progress)
 
 
 def classifier_path(store: Store, folder: Path) -> Path:
-    """Where the classifier of a data set is kept: its name says what it was trained on, and how."""
-    key = hashlib.sha256(f"{store.meta.digest} {RECIPE}".encode()).hexdigest()[:12]
+    """Where the classifier is kept whose features are those of a data set."""
+    coloured = store.meta.name in COLOURED
+    return _path(store, folder, f"{RECIPE}, each colour" if coloured else RECIPE)
+
+
+def _path(store: Store, folder: Path, recipe: str) -> Path:
+    """The name of a classifier says what it was trained on, and how."""
+    key = hashlib.sha256(f"{store.meta.digest} {recipe}".encode()).hexdigest()[:12]
     return folder / f"classifier-{store.meta.name}-{key}.pt"
 
 
-def train_classifier(
-    network: Extractor, store: Store, progress: Callable[[int, int], None]
-) -> Extractor:
+def trained(network: Network, store: Store, path: Path, progress: Told) -> Network:
+    """A network with the weights that are kept at a path, or are from now on."""
+    if not path.exists():
+        save_whole(train_classifier(network, store, progress).state_dict(), path)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network
+
+
+def train_classifier(network: Network, store: Store, progress: Told) -> Network:
     """Train on all labelled examples, deterministically, and without touching the global random
     state."""
     labels = store.labels
     assert labels is not None
     steps, order = min(3000, 30 * len(store) // 64 + 1), Order(len(store), seed=0)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), one_thread():
         torch.manual_seed(derive(0, "classifier"))
         for module in network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
@@ -115,7 +125,7 @@ def train_classifier(
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(steps):
             indices = order(step * 64, 64)
-            loss = cross_entropy(network.head(network(normalise(store[indices]))), labels[indices])
+            loss = network.loss(normalise(store[indices]), labels[indices])
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
@@ -123,6 +133,18 @@ def train_classifier(
             if step % 100 == 99 or step == steps - 1:
                 progress(step + 1, steps)
     return network
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: sums come out the same however many cores a machine has, and so do
+    weights and the protocol that they are part of."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def save_whole(value: object, path: Path) -> None:

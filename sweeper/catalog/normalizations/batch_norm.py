@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
 from sweeper.catalog.families import normalizations
+from sweeper.catalog.normalizations.moments import (
+    channelwise,
+    follow,
+    full,
+    of_batch,
+    standardised,
+)
 from sweeper.game import Context, Coupled
 from sweeper.registry import Law, LogUniform, Options
 
@@ -21,6 +27,8 @@ from sweeper.registry import Law, LogUniform, Options
 )
 class BatchNorm(Coupled, nn.BatchNorm1d):
     """Each channel is standardised over the batch (and space), then scaled and shifted.
+
+    y = γ (x - μ) / √(σ² + ε) + β, where μ and σ² are those of each channel over N, H, W.
 
     Takes (N, C, ...). In evaluation, running statistics (with the unbiased variance) stand in for
     the batch's. Ranks that train together have one batch.
@@ -52,20 +60,10 @@ class BatchNorm(Coupled, nn.BatchNorm1d):
     def joined(self, x: Tensor) -> Tensor:
         """By the statistics of all ranks: torch's own way there is for GPUs alone, and has no
         second derivative."""
-        h = x.to(torch.promote_types(x.dtype, torch.float32))
-        space = [d for d in range(h.ndim) if d != 1]
-        own = torch.stack(torch.var_mean(h, space, correction=0))
-        variances, means = self.company.gathered(own[None]).unbind(1)
-        mean = means.mean(0)
-        variance = (variances + (means - mean).square()).mean(0)
-        self.follow(mean.detach(), variance.detach(), self.company.size * h.numel() // len(mean))
-        shape = (-1, *[1] * (h.ndim - 2))
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return ((h - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
-
-    def follow(self, mean: Tensor, variance: Tensor, n: int) -> None:
-        """Let the running statistics follow those of ``n`` numbers a channel."""
         assert self.running_mean is not None
         assert self.running_var is not None
-        self.running_mean.lerp_(mean, self.momentum or 0.0)
-        self.running_var.lerp_(variance * (n / (n - 1)), self.momentum or 0.0)
+        h = full(x)
+        now = of_batch(h, self.company)
+        follow(self.running_mean, self.running_var, now, self.momentum or 0.0)
+        y = standardised(h, now, self.eps)
+        return (y * channelwise(self.weight, y) + channelwise(self.bias, y)).to(x.dtype)

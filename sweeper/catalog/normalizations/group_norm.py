@@ -16,7 +16,9 @@ from sweeper.registry import Options
 class GroupNorm(nn.GroupNorm):
     """Each group of channels of each example is standardised over its channels and space.
 
-    Raises ValueError when ``groups`` does not divide the channels of some layer.
+    y = γ (x - μ) / √(σ² + ε) + β, where μ and σ² are those of each example over the C / ``groups``
+    channels of a group and H, W, and γ and β those of each channel. Takes (N, C, ...). Raises
+    ValueError when ``groups`` does not divide the channels of some layer.
     """
 
     def __init__(

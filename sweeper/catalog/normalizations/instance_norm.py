@@ -20,7 +20,9 @@ from sweeper.registry import Options
 class InstanceNorm(nn.Module):
     """Each channel of each example is standardised over space.
 
-    ``affine`` adds a scale and a shift per channel.
+    y = γ (x - μ) / √(σ² + ε) + β, where μ and σ² are those of each channel of each example over
+    H, W, and γ and β, if ``affine``, those of each channel. Takes (N, C, H, W) of more than one
+    pixel.
     """
 
     def __init__(

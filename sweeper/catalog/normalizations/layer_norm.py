@@ -16,7 +16,8 @@ from sweeper.registry import Options
 class LayerNorm(nn.GroupNorm):
     """Each example is standardised over channels and space.
 
-    Scale and shift are per channel, so that any size fits.
+    y = γ (x - μ) / √(σ² + ε) + β, where μ and σ² are those of each example over C, H, W, and γ and
+    β those of each channel, so that any size fits. Takes (N, C, ...).
     """
 
     def __init__(

@@ -25,7 +25,7 @@ from sweeper.registry import Law, LogUniform, Options, Uniform
             "critic", "a critic's scores have no scale of their own: keep d_weight and g_weight low"
         )
     },
-    facts={"on": "both", "class_head": True},
+    facts={"on": "both", "class_head": True, "told": ("label",)},
 )
 def auxiliary_classifier(
     turn: Turn,

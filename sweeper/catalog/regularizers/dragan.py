@@ -31,11 +31,11 @@ def dragan(
 ) -> Tensor:
     """The gradient norm of D is held at ``target`` near real examples, wherever the fakes are.
 
-    weight · E(‖∇D(x̂)‖ - target)², x̂ = x + α(x_p - x), α uniform in [0, 1] per score of D, and
+    weight · E(‖∇D(x̂)‖ - target)², x̂ = x + α(x_p - x), α uniform in [0, 1] per example, and
     x_p = x + c · std(x) · u, u uniform in [0, 1] per number as in the authors' code, or standard
     normal as in the paper; std(x) is one number, the deviation over the whole real batch. Instance
-    noise has no part in x_p, and D sees x̂ behind it like everything else. The defaults are the
-    paper's.
+    noise has no part in x_p, and D sees x̂ behind it like everything else. Of patches, D is the mean
+    score. The defaults are the paper's.
     """
     near = perturbed(turn, c, noise)
     excess: Tensor = input_gradient(turn.score, near).norm(dim=1) - target

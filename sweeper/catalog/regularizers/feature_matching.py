@@ -15,7 +15,6 @@ from sweeper.registry import Integers, Law, LogUniform, Options
 
 @regularizers.register(
     paper="salimans2016",
-    needs={Law("pairs", "each fake is compared with its own real example", "form == layer_l1")},
     provides={"content", Law("batch_coupled", when="form == mean_l2")},
     conflicts={Law("pool", "fakes from the pool are not of the latents at hand")},
     warns={
@@ -25,7 +24,7 @@ from sweeper.registry import Integers, Law, LogUniform, Options
             when="mode == replace",
         )
     },
-    facts={"on": "generator"},
+    facts={"on": "generator", "told": (Law("pair", when="form == layer_l1"),)},
 )
 class FeatureMatching(Regularizer):
     """G is paid for fakes that excite D's hidden layers as real examples do.
@@ -33,8 +32,9 @@ class FeatureMatching(Regularizer):
     mean_l2: weight · ‖E f(x) - E f(G(z))‖², where f are the activations of one hidden layer of D,
     the ``layer``-th before the last, flattened, and the means run over the batch. layer_l1, of Wang
     et al. 2018 for pairs of an example and its fake: weight · Σₗ mean|fₗ(x) - fₗ(x̂)| over all
-    hidden layers. The real side is a constant. The term stands beside the adversarial one (add), or
-    in its place, as in the paper (replace), in the moves in which it is due.
+    hidden layers, and all scales, of D. The real side is a constant. The term stands beside the
+    adversarial one (add), or in its place, as in the paper (replace), in the moves in which it is
+    due.
     """
 
     def __init__(

@@ -33,10 +33,10 @@ def gradient_penalty(
 ) -> Tensor:
     """The gradient norm of D is held at ``target`` on lines between real examples and fakes.
 
-    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per score of D (an
-    example, or a pack), the norm over all dimensions of what is scored; ``one_sided`` lets smaller
-    norms be. D is seen behind whatever changes its view, so under instance noise the slope is that
-    at x̂ with noise. Weight 10 and target 1 are the paper's.
+    weight · E(‖∇D(x̂)‖ - target)², x̂ = εx + (1 - ε)G(z), ε uniform in [0, 1] per example (or pack),
+    the norm over all dimensions of what is scored, D's mean score where it scores patches;
+    ``one_sided`` lets smaller norms be. D is seen behind whatever changes its view, so under
+    instance noise the slope is that at x̂ with noise. Weight 10 and target 1 are the paper's.
     """
     excess = input_gradient(turn.score, between(turn, "gradient_penalty")).norm(dim=1) - target
     return weight * (relu(excess) if one_sided else excess).square().mean()

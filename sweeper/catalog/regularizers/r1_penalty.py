@@ -26,6 +26,7 @@ def r1_penalty(
     """γ/2 times the mean squared gradient norm of D at real examples, for local convergence.
 
     (γ/2) E‖∇D(x)‖², of D's raw score, with the ½ of the paper (the authors' code leaves it out),
-    the norm over all dimensions of what is scored; γ = 10 is the paper's.
+    the norm over all dimensions of what is scored; of patches, D is the mean score. γ = 10 is the
+    paper's.
     """
     return gamma / 2 * input_gradient(turn.score, turn.real).square().sum(1).mean()

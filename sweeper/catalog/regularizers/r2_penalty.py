@@ -26,6 +26,7 @@ def r2_penalty(
     """γ/2 times the mean squared gradient norm of D at fakes, for local convergence.
 
     (γ/2) E‖∇D(G(z))‖², of D's raw score, with the ½ of the paper, whose γ is 10. The fakes are
-    places and no more: G learns nothing from it. It may stand beside ``r1_penalty``.
+    places and no more: G learns nothing from it. Of patches, D is the mean score. It may stand
+    beside ``r1_penalty``.
     """
     return gamma / 2 * input_gradient(turn.score, turn.fake).square().sum(1).mean()

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sweeper.catalog.scores import along, of_examples
 from sweeper.game import Batch, Score, Turn
 from sweeper.registry import Law
 
@@ -31,20 +32,21 @@ def input_gradient(
     """The gradient of each score at its example, or ``of`` a function of each, flattened: (N,
     everything else).
 
-    A score that belongs to several examples (a pack) has one row, over all of them.
+    A score that belongs to several examples (a pack) has one row, over all of them; of several
+    scores of one example (patches), the row is the gradient of their mean.
     """
     image = batch.image.detach().requires_grad_()
-    scores = of(score(batch.showing(image)).scores)
+    scores = of_examples(of(score(batch.showing(image)).scores))
     (gradient,) = torch.autograd.grad(scores.sum(), image, create_graph=True)
     return gradient.reshape(len(scores), -1)
 
 
 def shares(turn: Turn, purpose: str) -> Tensor:
-    """A number uniform in [0, 1) for each score, the same for all examples of a pack: (N, 1, …)."""
+    """A number uniform in [0, 1) for each example, the same for all of a pack: (N, 1, …)."""
     x, rows = turn.real.image, len(turn.scores.real)
     draw = partial(torch.rand, generator=turn.progress.random[purpose], device=x.device)
     drawn = turn.progress.ranks.drawn(rows, draw)
-    return drawn.repeat_interleave(len(x) // rows).reshape(-1, *[1] * (x.ndim - 1))
+    return along(drawn.repeat_interleave(len(x) // rows), x)
 
 
 def between(turn: Turn, purpose: str) -> Batch:

@@ -7,15 +7,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from sweeper.catalog.scores import of_examples
 from sweeper.game import ALONE, Batch, Ranks, Turn
 
 
 def inconsistency(turn: Turn, batch: Batch, scores: Tensor, purpose: str) -> Tensor:
-    """E(D(x) - D(T(x)))², given the scores D(x) of a batch; T flips and shifts at random."""
+    """E(D(x) - D(T(x)))², given the scores D(x) of a batch; T flips and shifts at random. Since T
+    moves patches, D is their mean score where it scores those."""
     seen = batch.image.detach()
     progress = turn.progress
     other = batch.showing(flipped_and_shifted(seen, progress.random[purpose], progress.ranks))
-    return (scores - turn.score(other).scores).square().mean()
+    return (of_examples(scores) - of_examples(turn.score(other).scores)).square().mean()
 
 
 def flipped_and_shifted(x: Tensor, random: torch.Generator, ranks: Ranks = ALONE) -> Tensor:

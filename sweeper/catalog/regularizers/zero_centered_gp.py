@@ -29,10 +29,10 @@ def zero_centered_gp(
 ) -> Tensor:
     """D is kept flat on lines between real examples and fakes, so that it generalises.
 
-    weight · E‖∇D(u)‖², u = αx + (1 - α)G(z), α uniform in [0, 1] per score of D, the norm over all
+    weight · E‖∇D(u)‖², u = αx + (1 - α)G(z), α uniform in [0, 1] per example, the norm over all
     dimensions of what is scored, and no ½. The slope is that ``of`` the raw score, or of its
-    sigmoid as in the authors' code, which vanishes where D is certain. Of logits, it is
-    ``gradient_penalty`` with a target of 0. The paper's weights go up to 100.
+    sigmoid as in the authors' code, which vanishes where D is certain; of patches, of the mean. Of
+    logits, it is ``gradient_penalty`` with a target of 0. The paper's weights go up to 100.
     """
     read = torch.sigmoid if of == "probability" else lambda logits: logits
     slope = input_gradient(turn.score, between(turn, "zero_centered_gp"), read)

@@ -31,7 +31,7 @@ MEANINGLESS = "whether it overfits is read from the sign of real scores, which s
 class Ada(Trick):
     """D sees images through random changes, the more often the more it overfits.
 
-    Every ``interval`` moves of D, r = E sign(D(x)) over the real examples since the last time, and
+    Every ``interval`` moves of D, r = E sign(D(x)) over the real scores since the last time, and
     p ← p + sign(r - target) · n / (1000 · speed_kimg), n the real images shown meanwhile: from 0,
     where ``start`` is not more, p could rise to 1 in ``speed_kimg`` thousand images. It is kept in
     [0, 1] (the paper's has no upper end). Each change is made with probability p to each image,
@@ -71,7 +71,7 @@ class Ada(Trick):
         if turn.player is Player.D:
             ranks = turn.progress.ranks
             self.signs += ranks.sum(turn.scores.real.sign().sum())
-            self.scores += ranks.size * len(turn.scores.real)
+            self.scores += ranks.size * turn.scores.real.numel()
 
     def weights(self, player: Player, networks: Networks, progress: Progress) -> None:
         if player is Player.D and progress.moves[player] % self.interval == 0:

@@ -58,5 +58,5 @@ class Dropout(Coupled):
         if not (self.training or self.at_test):
             return h
         return h * self.company.drawn(
-            len(h), lambda n: dropout(h.new_ones(n, *h.shape[1:]), self.p)
+            h.shape[0], lambda n: dropout(h.new_ones(n, *h.shape[1:]), self.p)
         )

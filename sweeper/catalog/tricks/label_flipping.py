@@ -11,6 +11,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.scores import along
 from sweeper.catalog.tricks.fading import Fading, left
 from sweeper.game import Batch, Progress, Trick
 from sweeper.registry import Law, LogUniform, Options
@@ -59,5 +60,5 @@ def mixed(where: Tensor, these: Batch, others: Batch) -> Batch:
     for field in fields(Batch):
         a, b = getattr(these, field.name), getattr(others, field.name)
         if a is not None and b is not None:
-            known[field.name] = torch.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+            known[field.name] = torch.where(along(where, a), a, b)
     return Batch(**known)

@@ -10,6 +10,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.scores import along
 from sweeper.catalog.tricks.fading import Fading, left
 from sweeper.game import Progress, Side, Trick
 from sweeper.registry import Law, LogUniform, Options
@@ -20,7 +21,7 @@ from sweeper.registry import Law, LogUniform, Options
     facts={"stage": 20},
 )
 class LabelNoise(Trick):
-    """Every label target of D gets noise of its own, and is then clamped to [0, 1].
+    """The label target of each example gets noise of its own, and is then clamped to [0, 1].
 
     t ← clamp(t + η, 0, 1), where η has mean 0 and a deviation of ``sigma``, normal or uniform (on
     ±√3 σ). It comes after any smoothing. Next to 0 and 1 clamping cuts off one half of the noise,
@@ -43,12 +44,12 @@ class LabelNoise(Trick):
         return (labels + deviation * self.standard(labels, progress)).clamp(0, 1)
 
     def standard(self, labels: Tensor, progress: Progress) -> Tensor:
-        """Noise of mean 0 and deviation 1, in the shape of the labels."""
+        """Noise of mean 0 and deviation 1 for each example, beside its labels: (N, 1, …)."""
         draw = partial(
             torch.randn if self.noise == "normal" else torch.rand,
             generator=progress.random["label_noise"],
             dtype=labels.dtype,
             device=labels.device,
         )
-        drawn = progress.ranks.drawn(len(labels), draw)
+        drawn = along(progress.ranks.drawn(len(labels), draw), labels)
         return drawn if self.noise == "normal" else 3**0.5 * (2 * drawn - 1)

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.scores import along
 from sweeper.game import Progress, Side, Trick
 from sweeper.registry import Law, Uniform
 
@@ -54,6 +55,6 @@ class LabelSmoothing(Trick):
             dtype=labels.dtype,
             device=labels.device,
         )
-        unit = progress.ranks.drawn(len(labels), draw)
+        unit = along(progress.ranks.drawn(len(labels), draw), labels)
         eps = self.eps[side] * (1 + self.spread * (2 * unit - 1))
         return labels - eps if side == "real" else labels + eps

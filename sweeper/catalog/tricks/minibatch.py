@@ -17,8 +17,3 @@ def beside(h: Tensor, values: Tensor) -> Tensor:
     return torch.cat(
         [h, values.reshape(*values.shape, *[1] * len(space)).expand(-1, -1, *space)], 1
     )
-
-
-def full(h: Tensor) -> Tensor:
-    """In single precision at least: differences between examples are small."""
-    return h.to(torch.promote_types(h.dtype, torch.float32))

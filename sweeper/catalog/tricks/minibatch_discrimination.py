@@ -10,7 +10,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from sweeper.catalog.families import tricks
-from sweeper.catalog.tricks.minibatch import MIXED, beside, full
+from sweeper.catalog.normalizations.moments import full
+from sweeper.catalog.tricks.minibatch import MIXED, beside
 from sweeper.game import Coupled, Summary, Trick
 from sweeper.registry import Law, Options
 

@@ -8,7 +8,8 @@ from annotated_types import Ge
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
-from sweeper.catalog.tricks.minibatch import MIXED, beside, full
+from sweeper.catalog.normalizations.moments import full
+from sweeper.catalog.tricks.minibatch import MIXED, beside
 from sweeper.game import Coupled, Summary, Trick
 from sweeper.registry import Options
 

@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.scores import along
 from sweeper.game import Progress, Side, Trick
 from sweeper.registry import Law, Uniform
 
@@ -46,5 +47,5 @@ class OneSidedLabelSmoothing(Trick):
             dtype=labels.dtype,
             device=labels.device,
         )
-        unit = progress.ranks.drawn(len(labels), draw)
+        unit = along(progress.ranks.drawn(len(labels), draw), labels)
         return labels * (self.alpha + self.spread * (2 * unit - 1))

@@ -48,13 +48,14 @@ class Packing(Trick):
         if self.m == 1:
             return batch
         known = {field.name: getattr(batch, field.name) for field in fields(batch)}
-        return Batch(
-            **{
-                name: self.packed(value)
-                for name, value in known.items()
-                if value is not None and name != "label"
-            }
-        )
+        packed = {
+            name: self.packed(value)
+            for name, value in known.items()
+            if value is not None and name not in ("label", "domain")
+        }
+        # All examples of a pack are of one domain.
+        domain = None if batch.domain is None else batch.domain[:: self.m]
+        return Batch(**packed, domain=domain)
 
     def packed(self, x: Tensor) -> Tensor:
         return x.reshape(len(x) // self.m, self.m * x.shape[1], *x.shape[2:])

@@ -8,6 +8,7 @@ from annotated_types import Gt, Le
 from torch import Tensor
 
 from sweeper.catalog.families import tricks
+from sweeper.catalog.scores import of_examples
 from sweeper.game import Progress, Trick
 from sweeper.registry import Law, Uniform
 
@@ -23,9 +24,10 @@ from sweeper.registry import Law, Uniform
 class TopK(Trick):
     """G learns only from the fakes of its batch that D scores highest.
 
-    k = max(1, round(N · final_share^min(1, t / until))) of N scores, where t is the share of the
+    k = max(1, round(N · final_share^min(1, t / until))) of N fakes, where t is the share of the
     horizon that lies behind: all at first, then by a constant factor fewer, as the paper's k falls
-    by a factor of γ an epoch, down to its ν. D learns from all.
+    by a factor of γ an epoch, down to its ν. Where D scores patches, fakes are chosen by their mean
+    score. D learns from all.
     """
 
     def __init__(
@@ -43,4 +45,5 @@ class TopK(Trick):
 
     def fake_scores(self, scores: Tensor, progress: Progress) -> Tensor:
         everyone = progress.ranks.gathered(scores)
-        return everyone.topk(self.count(len(everyone), progress)).values
+        best = of_examples(everyone).topk(self.count(len(everyone), progress)).indices
+        return everyone[best]

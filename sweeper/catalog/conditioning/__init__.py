@@ -1,0 +1,1 @@
+"""How networks are told of classes and of other images."""

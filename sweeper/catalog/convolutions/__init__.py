@@ -1,0 +1,1 @@
+"""Convolutions that keep the size of an image."""

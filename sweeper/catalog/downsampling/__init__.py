@@ -1,0 +1,1 @@
+"""Layers that halve the size of an image."""

@@ -1,0 +1,1 @@
+"""Layers that double the size of an image."""
