@@ -105,6 +105,7 @@ def refused(source: str, name: str = "wrong.py") -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_loss_of_ones_own_from_end_to_end(desk: Path) -> None:
     done = typed("run", "mine.yaml", "--inline")
     assert done.returncode == 2
@@ -144,6 +145,7 @@ def test_a_sweep_of_a_loss_of_ones_own_from_end_to_end(desk: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(900)
 def test_workers_run_the_source_that_the_driver_read(desk: Path) -> None:

@@ -99,6 +99,7 @@ def test_interrupted(
     assert list(temporary.glob("swp-*")) == []
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(command: Callable[..., Command], tmp_path: Path) -> None:
     running = run(command, tmp_path, 3)
     until(lambda: any(r.measured for r in records(tmp_path / "ttur")), running)
@@ -111,6 +112,7 @@ def test_a_killed_worker_is_replaced(command: Callable[..., Command], tmp_path: 
     assert sum(r.lost for r in found) >= 1
 
 
+@pytest.mark.slow
 def test_a_local_ray_listens_on_loopback_alone(
     command: Callable[..., Command], tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ from tests.sweep.test_tracking import held
 pytestmark = pytest.mark.slow
 
 PATIENCE = 300.0
+AT_ONCE = 3.0
 SERVED = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -237,7 +238,7 @@ def test_down_at_the_start_and_up_later(
     ledger: Ledger, folder: Path, server: Server, undisturbed: Undisturbed
 ) -> None:
     tracker = Tracker(PLAN, ledger, folder, server.uri)
-    assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+    assert sweep(ledger, folder, tracker, lambda number: None) < AT_ONCE
     until(lambda: tracker.warnings, "it warns")
     server.start()
     assert tracker.close(PATIENCE) == 0
@@ -296,7 +297,7 @@ def test_slow(ledger: Ledger, folder: Path, server: Server, undisturbed: Undistu
         proxy.delay = 0.15
         tracker = Tracker(PLAN, ledger, folder, proxy.uri)
         begun = time.monotonic()
-        assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+        assert sweep(ledger, folder, tracker, lambda number: None) < AT_ONCE
         assert time.monotonic() - begun < 10.0
         assert tracker.close(PATIENCE) == 0
         assert tracker.warnings == []
@@ -322,7 +323,7 @@ def test_hung_and_awake(
                 until(lambda: tracker.warnings, "it warns")
                 proxy.hung = False
 
-        assert sweep(ledger, folder, tracker, between) < 1.0
+        assert sweep(ledger, folder, tracker, between) < AT_ONCE
         assert tracker.close(PATIENCE) == 0
         assert len(tracker.warnings) == 1
         assert held(server.uri) == undisturbed(ledger, folder)
@@ -336,11 +337,11 @@ def test_hung_for_good(ledger: Ledger, folder: Path, server: Server) -> None:
     try:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         tracker = Tracker(PLAN, ledger, folder, uri)
-        assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+        assert sweep(ledger, folder, tracker, lambda number: None) < AT_ONCE
         until(lambda: tracker.warnings, "it warns")
         begun = time.monotonic()
         assert tracker.close(deadline=2.0) == 7
-        assert time.monotonic() - begun < 4.0
+        assert time.monotonic() - begun < 30
         assert len(tracker.warnings) == 1
     finally:
         silent.close()
@@ -352,7 +353,7 @@ def test_refusing_and_willing(
     refusing = Refusing(server.port)
     tracker = Tracker(PLAN, ledger, folder, server.uri)
     try:
-        assert sweep(ledger, folder, tracker, lambda number: None) < 1.0
+        assert sweep(ledger, folder, tracker, lambda number: None) < AT_ONCE
         until(lambda: tracker.warnings and refusing.refused, "it warns")
     finally:
         refusing.close()
