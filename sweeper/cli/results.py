@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sweeper.cli.options import AsJson, Folder, Out, Tracking, TrialName, TrialNumber, Use
-from sweeper.cli.telling import progress
+from sweeper.cli.telling import PATIENCE, progress
 
 
 def status(
@@ -103,7 +103,7 @@ def report(folder: Folder) -> None:
         from sweeper.sweep.pictures import draw
 
         draw(folder, typer.echo, progress(), cheaply=True)
-    typer.echo(f"wrote {os.path.relpath(write_report(folder))}")
+    typer.echo(f"wrote {os.path.relpath(write_report(folder, progress(PATIENCE)))}")
 
 
 def top(
@@ -235,7 +235,7 @@ def pull(
     from sweeper.sweep.pull import pull as brought
 
     folder = brought(name, uri, out, typer.echo)
-    typer.echo(f"wrote {os.path.relpath(write_report(folder))}")
+    typer.echo(f"wrote {os.path.relpath(write_report(folder, progress(PATIENCE)))}")
 
 
 def sync(folder: Folder, tracking: Tracking = None) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 
 import typer
+
+PATIENCE = 2.0
+"""Seconds that pass before short work says how far it is."""
 
 
 def announce(*, quiet: bool) -> Callable[[str], None]:
@@ -14,12 +18,15 @@ def announce(*, quiet: bool) -> Callable[[str], None]:
     return lambda line: typer.echo(line, err=quiet)
 
 
-def progress() -> Callable[[str, int, int], None]:
+def progress(patience: float = 0.0) -> Callable[[str, int, int], None]:
     """Shows long preparations: one line, rewritten on a terminal that can, or one line each
-    elsewhere."""
+    elsewhere. What ends within so many seconds is not worth a line."""
     begun: set[str] = set()
+    start = time.monotonic()
 
     def show(what: str, done: int, total: int) -> None:
+        if what not in begun and time.monotonic() - start < patience:
+            return
         if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             end = "\n" if done >= total else ""
             print(f"\r{what}: {done:,} of {total:,}", end=end, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,7 @@ from sweeper.report import (
 )
 from sweeper.report.axes import axes, name, stops, warning, winners
 from sweeper.report.ranking import (
+    Answer,
     Row,
     Sweep,
     agreement,
@@ -77,16 +78,23 @@ STRIPS = {
 """Pictures beside the samples, by the ends of their names in ``pictures/``."""
 SHEET_PIXELS = 1024
 
+Progress = Callable[[str, int, int], None]
 
-def write_report(folder: Path) -> Path:
+
+def unseen(what: str, done: int, total: int) -> None:
+    """Show nobody how far the drawing is."""
+
+
+def write_report(folder: Path, progress: Progress = unseen) -> Path:
     """Write ``report.html`` into a results folder, whole or not at all, and return its path.
+    ``progress`` is told what is done, how much of it, and of how much.
 
     Raises NoSweepError when the folder holds no sweep, ValueError when its scores were
     measured under more than one protocol, and LedgerError when it leads out of itself.
     """
     check_sweep(folder)
     check_links(folder)
-    return write(folder / "report.html", render(load(folder)))
+    return write(folder / "report.html", render(load(folder), progress))
 
 
 def write(path: Path, page: str) -> Path:
@@ -100,9 +108,14 @@ def write(path: Path, page: str) -> Path:
     return path
 
 
-def render(sweep: Sweep) -> str:
+def render(sweep: Sweep, progress: Progress = unseen) -> str:
     """The page as a string; the same sweep gives the same one."""
-    return template("page.html.j2").render(**_context(sweep))
+    sections, drawn = _sections(sweep), {}
+    for done, (section, draw) in enumerate(sections.items()):
+        progress("drawing the report", done, len(sections))
+        drawn[section] = draw()
+    progress("drawing the report", len(sections), len(sections))
+    return template("page.html.j2").render(**_told(sweep), **drawn)
 
 
 @cache
@@ -126,10 +139,11 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def _context(sweep: Sweep) -> dict[str, Any]:
+def _told(sweep: Sweep) -> dict[str, Any]:
+    """What the plan and the trials say in words."""
     names = short_names([spec["name"] for spec in sweep.parameters])
     found = answer(sweep)
-    compared = [*found.top, *([found.baseline] if found.baseline else [])]
+    compared = _compared(found)
     broken = [t for t in sweep.trials if t["state"] in BROKEN]
     diagnosed, best = _diagnosed(sweep), winners(sweep)
     return {
@@ -145,22 +159,11 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "rows": _rows(sweep, names),
         "names": names,
         "marks": MARKS,
-        "budget": _budget(sweep),
         "winners": best,
         "changed": warning(best),
-        "sheets": sheets(sweep, compared),
-        "growth": _growth(sweep, found.best),
-        "worst": sheets(sweep, _worst(sweep, compared)),
-        "strips": _strips(sweep, compared),
-        "judged": judged.shown(sweep),
-        "parallel": _both(
-            parallel.drawing(sweep, names, upright=True),
-            parallel.drawing(sweep, names, upright=False),
-        ),
         "unlined": len(sweep.parameters) - len(parallel.chosen(sweep)),
         "parameters": _parameters(sweep, names),
         "left_out": max(0, len(sweep.parameters) - PARAMETERS),
-        "cost": _both(figures.cost(sweep), figures.cost(sweep, 380)),
         "costs": _costs(sweep),
         "failures": broken[:FAILURES],
         "more_failures": max(0, len(broken) - FAILURES),
@@ -173,14 +176,38 @@ def _context(sweep: Sweep) -> dict[str, Any]:
         "environment": list(flat(sweep.plan.get("environment", {}))),
         "papers": sources.shown(sweep),
         "drawn": len(figures.drawn(sweep)),
-        "confirmed": confirmed.shown(sweep),
-        "bought": _bought(sweep),
-        "front": front.shown(sweep),
-        "effects": effects.shown(sweep),
-        "ablation": ablation.shown(sweep),
-        "health": health.of_sweep(sweep),
-        "published": published.tables(sweep),
     }
+
+
+def _sections(sweep: Sweep) -> dict[str, Callable[[], Any]]:
+    """What takes time on a large sweep: figures, pictures and estimates, each still to be made."""
+    names = short_names([spec["name"] for spec in sweep.parameters])
+    found = answer(sweep)
+    compared = _compared(found)
+    return {
+        "budget": lambda: _budget(sweep),
+        "sheets": lambda: sheets(sweep, compared),
+        "growth": lambda: _growth(sweep, found.best),
+        "worst": lambda: sheets(sweep, _worst(sweep, compared)),
+        "strips": lambda: _strips(sweep, compared),
+        "judged": lambda: judged.shown(sweep),
+        "parallel": lambda: _both(
+            parallel.drawing(sweep, names, upright=True),
+            parallel.drawing(sweep, names, upright=False),
+        ),
+        "cost": lambda: _both(figures.cost(sweep), figures.cost(sweep, 380)),
+        "confirmed": lambda: confirmed.shown(sweep),
+        "bought": lambda: _bought(sweep),
+        "front": lambda: front.shown(sweep),
+        "effects": lambda: effects.shown(sweep),
+        "ablation": lambda: ablation.shown(sweep),
+        "health": lambda: health.of_sweep(sweep),
+        "published": lambda: published.tables(sweep),
+    }
+
+
+def _compared(found: Answer) -> list[Row]:
+    return [*found.top, *([found.baseline] if found.baseline else [])]
 
 
 def _both(wide: str | None, narrow: str | None) -> tuple[Markup, Markup] | None:

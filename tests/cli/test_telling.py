@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
@@ -33,3 +34,17 @@ def test_progress_is_rewritten_only_where_a_line_can_be(
     show("packing", 1, 2000)
     show("packing", 2000, 2000)
     assert out.getvalue() == said
+
+
+def test_what_is_soon_done_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys, "stderr", out := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    show = progress(2.0)
+    show("drawing", 1, 3)
+    assert out.getvalue() == ""
+    clock[0] = 2.0
+    show("drawing", 2, 3)
+    show("drawing", 3, 3)
+    assert out.getvalue() == "\rdrawing: 2 of 3\rdrawing: 3 of 3\n"

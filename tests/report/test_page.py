@@ -101,6 +101,14 @@ def test_a_usual_sweep(usual: Path):
         assert words in page.text
 
 
+def test_the_drawing_says_how_far_it_is(usual: Path):
+    told: list[tuple[str, int, int]] = []
+    write_report(usual, lambda *step: told.append(step))
+    ((what, total),) = {(what, total) for what, _, total in told}
+    assert what == "drawing the report"
+    assert [done for _, done, _ in told] == list(range(total + 1))
+
+
 def test_the_same_input_gives_the_same_file(usual: Path):
     first = write_report(usual).read_bytes()
     assert write_report(usual).read_bytes() == first
