@@ -77,7 +77,9 @@ def run(name: str, folder: Path) -> None:
     """Run a sweep to its end, or what is left of it."""
     words = ["resume", str(folder), "--inline"]
     if not folder.exists():
-        words = [*shlex.split(command(name))[1:], "--out", str(folder.parent)]
+        words = shlex.split(command(name))[1:]
+        if folder.parent != ROOT / "results":  # which is where sweeps are anyway
+            words += ["--out", str(folder.parent)]
     subprocess.run([sys.executable, "-m", "sweeper.cli", *words], cwd=ROOT, check=True)
 
 

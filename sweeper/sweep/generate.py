@@ -106,7 +106,7 @@ def given_for(trial: Trial, store: Store, n: int, random: torch.Generator, steps
     examples that were held out, where images are made from others."""
     if not any(store.meta.known[1:]):
         labels = labels_like(store.labels, n, random)
-        return Given(None if labels is None else labels.repeat_interleave(steps))
+        return Given(None if labels is None else labels.repeat_interleave(steps), store)
     heldout = shares(len(store), trial.evaluation).heldout
     indices = heldout[torch.randint(len(heldout), (n,), generator=random)].repeat_interleave(steps)
     return Given(None if store.labels is None else store.labels[indices], store, indices)

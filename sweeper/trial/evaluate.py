@@ -189,7 +189,7 @@ class Evaluator:
         where images are made from others, the examples of a split in its order."""
         random = Streams(derive(self.settings.seed, "evaluation"))[f"{purpose} labels"]
         if not any(self.store.meta.known[1:]):
-            return Given(labels_like(self.labels, n, random))
+            return Given(labels_like(self.labels, n, random), self.store)
         split = self.indices(purpose if purpose in SPLITS else "heldout")
         indices = split[torch.arange(n) % len(split)]
         return Given(None if self.labels is None else self.labels[indices], self.store, indices)

@@ -29,7 +29,7 @@ from sweeper.trial.evaluate import Evaluator, Full
 from sweeper.trial.feed import Feed
 from sweeper.trial.networks import references
 from sweeper.trial.parallel import Errand, company
-from sweeper.trial.samples import triptychs
+from sweeper.trial.samples import IMAGES, POINTS, triptychs
 from sweeper.trial.split import shares
 from sweeper.trial.step import play_round
 from sweeper.trial.watch import Watch, layers
@@ -289,7 +289,8 @@ def trained(
 def show(training: Training, folder: Path, measured: Measurement) -> None:
     """Keep a sheet of samples, from latents that all trials share."""
     generator = training.feed.range.showing(training.gan.eval_generator())
-    given = training.evaluator.given("sheet", 64)
-    samples = training.evaluator.sample(generator, training.gan.prior, 64, "sheet")
+    n = IMAGES if len(training.gan.shape) == 3 else POINTS
+    given = training.evaluator.given("sheet", n)
+    samples = training.evaluator.sample(generator, training.gan.prior, n, "sheet")
     (folder / "samples").mkdir(parents=True, exist_ok=True)
     triptychs(samples, given).save(folder / "samples" / f"{measured.images:012d}.png")

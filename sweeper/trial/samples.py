@@ -16,6 +16,10 @@ from sweeper.game import Context, derive
 
 CHUNK = 500
 """Samples that are drawn, and looked at, at once."""
+IMAGES, POINTS = 64, 1000
+"""How many samples a sheet shows."""
+SIDE, ROOM, GREY = 256, 1.25, 190
+"""Of a scatter: its pixels a side, how far it reaches beyond the examples, and their level."""
 
 
 def labels_like(labels: Tensor | None, n: int, random: torch.Generator) -> Tensor | None:
@@ -71,7 +75,11 @@ def sampled(generator: nn.Module, z: Tensor, given: Given, seed: int) -> Tensor:
 
 def triptychs(samples: Tensor, given: Given) -> Image.Image:
     """Samples as a sheet; where they were made from images, each beside what it was made from, or
-    else its mask, and what it should have become."""
+    else its mask, and what it should have become; points among those of the data."""
+    if samples.ndim == 2:
+        return scatter(
+            samples, given.store and given.store[torch.arange(len(given.store))[:POINTS]]
+        )
     n, device = len(samples), samples.device
     held = {
         name: given.read(name, slice(0, n), device) for name in ("source", "mask", "style", "image")
@@ -113,7 +121,7 @@ def sheet(samples: Tensor, columns: int = 8) -> Image.Image:
     """Samples side by side: images enlarged to be seen, points as one scatter."""
     samples = samples.detach().cpu().float()
     if samples.ndim == 2:
-        return _scatter(samples.numpy())
+        return scatter(samples, None)
     n, channels, height, width = samples.shape
     rows = -(-n // columns)
     page = np.zeros((channels, rows * (height + 1) + 1, columns * (width + 1) + 1), np.uint8)
@@ -130,9 +138,22 @@ def levels(samples: Tensor) -> Tensor:
     return ((samples.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-def _scatter(points: np.ndarray, side: int = 256, extent: float = 1.6) -> Image.Image:
-    places = ((points[:, :2] / extent + 1) / 2 * (side - 1)).round()
-    inside = places[((places >= 0) & (places < side)).all(1)].astype(int)
-    page = np.full((side, side), 255, np.uint8)
-    page[side - 1 - inside[:, 1], inside[:, 0]] = 0
+def scatter(samples: Tensor, examples: Tensor | None) -> Image.Image:
+    """Points of the plane as squares of three pixels, over grey examples, whose extent the picture
+    has; without any, that of the samples."""
+    extent = ROOM * float((samples if examples is None else examples)[:, :2].abs().max())
+    page = np.full((SIDE, SIDE), 255, np.uint8)
+    for points, level in ((examples, GREY), (samples, 0)):
+        if points is not None:
+            x, y = _places(points.detach().cpu().double().numpy(), extent)
+            page[SIDE - 1 - y, x] = level
     return Image.fromarray(page)
+
+
+def _places(points: np.ndarray, extent: float) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels that points cover, as columns and rows from below; none of those outside."""
+    centres = ((points[:, :2] / extent + 1) / 2 * (SIDE - 1)).round()
+    square = np.stack(np.meshgrid((-1, 0, 1), (-1, 0, 1)), -1).reshape(1, 9, 2)
+    covered = (centres[:, None] + square).reshape(-1, 2)
+    inside = covered[((covered >= 0) & (covered < SIDE)).all(1)].astype(int)
+    return inside[:, 0], inside[:, 1]
