@@ -4,9 +4,7 @@
 A folder of PNGs is read by torchvision's ImageFolder in a DataLoader, the same files out of an LMDB
 by a DataLoader, and sweeper's store by its feed: whole in memory, and as if it did not fit. All
 yield shuffled batches of images in [-1, 1] with their labels, and those that use processes use as
-many. They take turns, and a block is a turn of each. Printed are the images a second of each, and
-the ratio of sweeper's to each of the usual ones: the mean over blocks with its lower 95 % bound
-(one-sided, bootstrap over blocks).
+many. They take turns, by the clock on the wall, since processes are among them.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import argparse
 import io
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +21,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import torch
+from pairs import Row, Times, in_turns, told
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
@@ -43,6 +43,9 @@ SEEN = v2.Compose(
         v2.Normalize([0.5] * 3, [0.5] * 3),
     ]
 )
+
+OURS = ("feed, in memory", "feed, read ahead, raw", "feed, read ahead, PNG")
+USUAL = ("ImageFolder, DataLoader", "DataLoader over LMDB of PNGs")
 
 Turn = Callable[[int], None]
 
@@ -125,25 +128,43 @@ def ours(folder: Path, store: Path, codec: Codec, workers: int | None, size: int
     return turn
 
 
-def compare(arms: dict[str, Turn], turns: int, blocks: int) -> None:
-    rates: dict[str, list[float]] = {name: [] for name in arms}
-    for turn in arms.values():
-        turn(8)
-    for block in range(blocks):
-        names = list(arms)
-        for name in names[block % len(names) :] + names[: block % len(names)]:
-            start = time.perf_counter()
-            arms[name](turns)
-            rates[name].append(turns * BATCH / (time.perf_counter() - start))
-    for name, found in rates.items():
-        print(f"{name:34}{np.mean(found):12,.0f} images/s")
-    random = np.random.default_rng(0)
-    for name in (n for n in rates if n.startswith("feed")):
-        for other in (n for n in rates if not n.startswith("feed")):
-            ratios = np.array(rates[name]) / np.array(rates[other])
-            resampled = random.choice(ratios, (10_000, blocks)).mean(1)
-            low = np.quantile(resampled, 0.05)
-            print(f"{name} : {other}  {ratios.mean():.2f}, lower 95 % bound {low:.2f}")
+def measured(n: int, size: int, workers: int, batches: int, blocks: int) -> Times:
+    """The time that each takes for so many batches of n images."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as made:
+        folder, stores = Path(made) / "images", Path(made) / "stores"
+        images(folder, n, size)
+        plain = ImageFolder(str(folder), SEEN)
+        packed = Packed(Path(made) / "lmdb", plain.samples)
+        arms = {
+            OURS[0]: ours(folder, stores, "raw", None, size),
+            OURS[1]: ours(folder, stores, "raw", workers, size),
+            OURS[2]: ours(folder, stores, "png", workers, size),
+            USUAL[0]: usual(plain, workers),
+            USUAL[1]: usual(packed, workers),
+        }
+        steps = {name: partial(turn, batches) for name, turn in arms.items()}
+        return in_turns(steps, blocks, time.perf_counter)
+
+
+def compared(times: Times, n: int, size: int, workers: int, batches: int) -> list[Row]:
+    """Each way of the feed beside each that is usual."""
+    protocol = (
+        f"{2 * batches} shuffled, normalised batches of {BATCH} with their labels, of {n:,} random "
+        f"images of {size} px; wall time; whoever uses processes uses {workers}"
+    )
+    return [
+        times.row(name, other, part="loader", case=name, protocol=protocol)
+        for name in OURS
+        for other in USUAL
+    ]
+
+
+def rows(quick: bool) -> list[Row]:
+    """The feed beside what is usual."""
+    n, size, workers, batches, blocks = (256, 64, 2, 8, 2) if quick else (4096, 64, 2, 64, 8)
+    times = measured(n, size, workers, batches, blocks)
+    return compared(times, n, size, workers, batches)
 
 
 def main() -> None:
@@ -152,24 +173,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--turns", type=int, default=64, help="batches of each in a block")
+    parser.add_argument("--turns", type=int, default=64, help="batches of each in a turn")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    with TemporaryDirectory() as made:
-        folder, stores = Path(made) / "images", Path(made) / "stores"
-        images(folder, given.images, given.size)
-        plain = ImageFolder(str(folder), SEEN)
-        packed = Packed(Path(made) / "lmdb", plain.samples)
-        workers, size = given.workers, given.size
-        print(f"{given.images:,} images of {size} px, batches of {BATCH}, {workers} processes")
-        arms = {
-            "feed, in memory": ours(folder, stores, "raw", None, size),
-            "feed, read ahead, raw": ours(folder, stores, "raw", workers, size),
-            "feed, read ahead, PNG": ours(folder, stores, "png", workers, size),
-            "ImageFolder": usual(plain, workers),
-            "DataLoader over LMDB of PNGs": usual(packed, workers),
-        }
-        compare(arms, given.turns, given.blocks)
+    about = given.images, given.size, given.workers, given.turns
+    times = measured(*about, given.blocks)
+    for name, seconds in zip(times.names, times.seconds.T, strict=True):
+        print(f"{name:34}{2 * given.turns * BATCH / np.median(seconds):12,.0f} images/s")
+    print(told(compared(times, *about)))
 
 
 if __name__ == "__main__":

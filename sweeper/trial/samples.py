@@ -77,9 +77,9 @@ def triptychs(samples: Tensor, given: Given) -> Image.Image:
     """Samples as a sheet; where they were made from images, each beside what it was made from, or
     else its mask, and what it should have become; points among those of the data."""
     if samples.ndim == 2:
-        return scatter(
-            samples, given.store and given.store[torch.arange(len(given.store))[:POINTS]]
-        )
+        store = given.store
+        first = None if store is None else store[torch.arange(min(len(store), POINTS))]
+        return scatter(samples, first)
     n, device = len(samples), samples.device
     held = {
         name: given.read(name, slice(0, n), device) for name in ("source", "mask", "style", "image")

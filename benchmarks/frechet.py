@@ -3,10 +3,8 @@
 
 The Fréchet step is from statistics, mean and covariance or a root of it, to the distance, and from
 fakes' features, with the statistics of real examples at hand. The feature pass is Inception's of
-random weights on random images of 32 px, torch-fidelity's own and ours. Each block measures all of
-them once, in an order that turns, in CPU seconds of one thread. Printed are the seconds, the ratio
-of every block, theirs to ours, the mean ratio with its lower 95 % bound (one-sided, bootstrap over
-blocks), and how far apart the numbers are. pytorch-fid is installed into a temporary folder.
+random weights on random images of 32 px, torch-fidelity's own and ours. They take turns, in CPU
+seconds of one thread, and have to say the same. pytorch-fid is installed into a temporary folder.
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ import argparse
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from pairs import Row, in_turns, told
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import (
@@ -40,6 +39,8 @@ from sweeper.catalog.metrics.inception import inception
 Step = Callable[[], Any]
 Moments = dict[str, Any]
 PYTORCH_FID = "pytorch-fid==0.3.0"
+DIMENSIONS = (512, 2048)
+PROMISED = {("from statistics", "pytorch-fid"): 5.0}
 
 
 def pytorch_fid(folder: Path) -> Callable[..., float]:
@@ -101,26 +102,59 @@ def feature_passes(n: int, folder: Path) -> dict[str, Step]:
     return {"sweeper": lambda: ours(examples), "torch-fidelity": lambda: theirs(levels)[0]}
 
 
-def compare(title: str, steps: dict[str, Step], blocks: int, tolerance: float) -> None:
-    names = list(steps)
-    took = np.zeros((blocks, len(names)))
-    values = {name: np.asarray(step()) for name, step in steps.items()}
-    for block in range(blocks):
-        for i in np.roll(range(len(names)), block):
-            start = time.process_time()
-            steps[names[i]]()
-            took[block, i] = time.process_time() - start
-    print(f"\n{title}: {blocks} blocks, CPU seconds of one thread")
-    print(f"{names[0]:15} {took[:, 0].mean():.3f} s")
-    for i, name in enumerate(names[1:], 1):
-        ratios = took[:, i] / took[:, 0]
-        resampled = np.random.default_rng(0).choice(ratios, (10_000, blocks)).mean(1)
-        off = np.abs(values[name] - values[names[0]]).max() / np.abs(values[name]).max()
-        assert off < tolerance, f"{name} and {names[0]} say the same, but differ by {off}"
-        print(f"{name:15} {took[:, i].mean():.3f} s, off by {off:.1g}")
-        print(f"  ratio of each block           {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
-        bound = np.quantile(resampled, 0.05)
-        print(f"  mean ratio, lower 95 % bound  {ratios.mean():.2f}, {bound:.2f}")
+def compared(
+    case: str, steps: Mapping[str, Step], blocks: int, tolerance: float, protocol: str
+) -> list[Row]:
+    """The first of some steps beside each of the others, which say the same."""
+    said: dict[str, Any] = {}
+
+    def kept(name: str) -> None:
+        said[name] = np.asarray(steps[name]())
+
+    times = in_turns({name: partial(kept, name) for name in steps}, blocks)
+    first, *others = steps
+    for name in others:
+        off = np.abs(said[name] - said[first]).max() / np.abs(said[name]).max()
+        assert off < tolerance, f"{name} and {first} say the same, but differ by {off}"
+        protocol += f"; {name} is off by {off:.1g}"
+    return [
+        times.row(
+            first,
+            name,
+            part="frechet",
+            case=case,
+            protocol=f"{case}: {protocol}",
+            at_least=PROMISED.get((case.partition(",")[0], name)),
+        )
+        for name in others
+    ]
+
+
+def distances(dimensions: Sequence[int], n: int, blocks: int) -> list[Row]:
+    """The Fréchet step."""
+    protocol = f"random, correlated features of {n:,} real and {n:,} fake examples, float64"
+    found: list[Row] = []
+    with TemporaryDirectory() as folder:
+        formula = pytorch_fid(Path(folder))
+        for d in dimensions:
+            for which, steps in frechet_steps(d, n, formula).items():
+                found += compared(f"{which}, d = {d}", steps, blocks, 1e-6, protocol)
+    return found
+
+
+def passes(n: int, blocks: int) -> list[Row]:
+    """The feature pass."""
+    with TemporaryDirectory() as folder:
+        steps = feature_passes(n, Path(folder))
+        protocol = "Inception with random weights, float32"
+        return compared(f"feature pass, {n} images of 32 px", steps, blocks, 1e-4, protocol)
+
+
+def rows(quick: bool) -> list[Row]:
+    """Both steps beside those of others."""
+    torch.set_num_threads(1)
+    blocks, n, images = (1, 2500, 2) if quick else (5, 5000, 16)
+    return [*distances(DIMENSIONS, n, blocks), *passes(images, blocks)]
 
 
 def main() -> None:
@@ -128,20 +162,16 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--samples", type=int, default=5000, help="for the Fréchet step")
     parser.add_argument("--images", type=int, default=16, help="for the feature pass")
-    parser.add_argument("--only", choices=("512", "2048", "features"))
+    parser.add_argument("--only", choices=(*map(str, DIMENSIONS), "features"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    with TemporaryDirectory() as folder:
-        if chosen.only != "features":
-            formula = pytorch_fid(Path(folder))
-            for d in (512, 2048):
-                if chosen.only in (None, str(d)):
-                    for which, steps in frechet_steps(d, chosen.samples, formula).items():
-                        title = f"Fréchet step, d = {d}, {which}"
-                        compare(title, steps, chosen.blocks, 1e-6)
-        if chosen.only in (None, "features"):
-            title = f"feature pass, {chosen.images} images"
-            compare(title, feature_passes(chosen.images, Path(folder)), chosen.blocks, 1e-4)
+    found: list[Row] = []
+    if chosen.only != "features":
+        dimensions = DIMENSIONS if chosen.only is None else (int(chosen.only),)
+        found += distances(dimensions, chosen.samples, chosen.blocks)
+    if chosen.only in (None, "features"):
+        found += passes(chosen.images, chosen.blocks)
+    print(told(found))
 
 
 if __name__ == "__main__":
