@@ -25,7 +25,8 @@ from ruamel.yaml import YAML
 import sweeper
 
 space, out, *changed = sys.argv[1:]
-overrides = {path: YAML(typ="safe").load(value) for path, value in (c.split("=", 1) for c in changed)}
+read = YAML(typ="safe").load
+overrides = {path: read(value) for path, value in (word.split("=", 1) for word in changed)}
 results = sweeper.run(space, data="digits", trials=2, overrides=overrides, out=out, address="local")
 assert results.trials.state.isin(["completed", "stopped"]).all(), results.trials.state
 assert sweeper.load(results.folder).trials.equals(results.trials)
