@@ -16,7 +16,17 @@ import sys
 import time
 from pathlib import Path
 
-PARTS = ("step", "overhead", "sweep", "loader", "frechet", "search", "stock")
+PARTS = (
+    "step",
+    "overhead",
+    "sweep",
+    "loader",
+    "frechet",
+    "shares",
+    "tracking",
+    "simulate",
+    "stock",
+)
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 OUT = Path(__file__).parent.parent / "results" / "bench"
 

@@ -34,7 +34,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import search
+from pairs import Row, Times
 
 from sweeper.ledger.confirmed import Run, confirmed
 from sweeper.ledger.ledger import BROKEN, Event, Ledger, Record
@@ -298,6 +300,22 @@ def at_random(table: Table, seed: int, trials: int) -> search.Row:
         "random_worth": table.worth[pick],
         "random_best": min(table.worth[c] for c in configs),
     }
+
+
+def rows(quick: bool) -> list[Row]:
+    """The compute of a sweep beside that of random search, on the recorded table."""
+    asked = argparse.Namespace(trials=64, concurrent=4, overrides=[], table=TABLE)
+    found = [compared((asked, seed)) for seed in range(5 if quick else 100)]
+    regret = [row["guided_worth"] / row["random_worth"] for row in found]
+    protocol = (
+        f"whole sweeps of {asked.trials} trials on {TABLE.name}, seeds 0 to {len(found) - 1}; CPU "
+        f"seconds as recorded; {say('its pick is worse than that of random search by', regret)}"
+    )
+    names = "sweep, confirmed", "random search × 3 seeds"
+    seconds = np.array([[row["guided_seconds"], row["random_seconds"]] for row in found])
+    case = "compute of a whole sweep"
+    times = Times(names, seconds)
+    return [times.row(*names, part="simulate", case=case, protocol=protocol, at_least=4.0)]
 
 
 def told(rows: Sequence[search.Row]) -> Iterator[str]:
