@@ -35,9 +35,9 @@ again.
 _PAPERS = "search_spaces/papers"
 RUNS = {
     "losses_digits": "search_spaces/losses.yaml --data digits",
-    "losses_glyphs": "search_spaces/losses.yaml --data glyphs --trials 16 --set budget.max=9",
+    "losses_glyphs": "search_spaces/losses.yaml --data glyphs --trials 16 --set budget.max=4.5 --set confirm.top=2",
     "tricks_digits": "search_spaces/tricks.yaml --data digits",
-    "tricks_glyphs": "search_spaces/tricks.yaml --data glyphs --trials 24 --set budget.max=9",
+    "tricks_glyphs": "search_spaces/tricks.yaml --data glyphs --trials 16 --set budget.max=4.5 --set confirm.top=2",
     "lin2018_ring": f"{_PAPERS}/lin2018_ring.yaml",
     "lin2018_grid": f"{_PAPERS}/lin2018_grid.yaml",
     "lin2018_stacked": f"{_PAPERS}/lin2018_stacked.yaml",
