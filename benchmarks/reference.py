@@ -33,11 +33,12 @@ again.
 """
 
 _PAPERS = "search_spaces/papers"
+_GLYPHS = "--data glyphs --trials 16 --set budget.max=4.5 --set confirm.top=2"
 RUNS = {
     "losses_digits": "search_spaces/losses.yaml --data digits",
-    "losses_glyphs": "search_spaces/losses.yaml --data glyphs --trials 16 --set budget.max=4.5 --set confirm.top=2",
+    "losses_glyphs": f"search_spaces/losses.yaml {_GLYPHS}",
     "tricks_digits": "search_spaces/tricks.yaml --data digits",
-    "tricks_glyphs": "search_spaces/tricks.yaml --data glyphs --trials 16 --set budget.max=4.5 --set confirm.top=2",
+    "tricks_glyphs": f"search_spaces/tricks.yaml {_GLYPHS}",
     "lin2018_ring": f"{_PAPERS}/lin2018_ring.yaml",
     "lin2018_grid": f"{_PAPERS}/lin2018_grid.yaml",
     "lin2018_stacked": f"{_PAPERS}/lin2018_stacked.yaml",
