@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sweeper.catalog.datasets.crew import as_made, processes
+from sweeper.catalog.datasets.crew import processes
 from sweeper.catalog.datasets.store import Order, Store, normalise
 from sweeper.config import Feeding
 from sweeper.game import ALONE, Batch, Context, Ranks, derive
@@ -330,6 +330,10 @@ class Reading(Dataset[tuple[Rows, dict[str, Tensor] | str]]):
             return rows, read(self.store, rows)
         except ValueError as error:
             return rows, str(error)
+
+
+def as_made(made: Any) -> Any:
+    return made
 
 
 class Coming:

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
-from torch.utils.data import get_worker_info
 from typer.testing import CliRunner
 
 from sweeper.catalog.datasets import crew, draft
@@ -164,7 +164,7 @@ class Deadly(Pairs):
     """Examples of which one ends the process that reads it, if it is one of several."""
 
     def __getitem__(self, index: int) -> Example:
-        if index == 2 * PIECE and get_worker_info():
+        if index == 2 * PIECE and crew.number() >= 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().__getitem__(index)
 
@@ -182,6 +182,23 @@ def test_a_process_that_dies_over_an_example_is_told_of_and_the_draft_kept(
             pack(Deadly(), tmp_path)
     assert [p.name.endswith(".packing") for p in tmp_path.iterdir()] == [True]
     assert pack(Deadly(), tmp_path).meta.digest == pack(Pairs(), tmp_path / "b").meta.digest
+
+
+def shot_while_it_hands_over(part: int) -> bytes:
+    """More than a pipe holds, from a process that has not written it all when it is killed."""
+    if part == 1:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    return bytes(1 << 22)
+
+
+def test_a_process_that_dies_over_half_a_message_is_told_of() -> None:
+    before = set(multiprocessing.active_children())
+    made = crew.together(shot_while_it_hands_over, range(6), 2)
+    assert len(next(made)) == 1 << 22
+    time.sleep(1.0)
+    with pytest.raises(ChildProcessError, match=r"a process .* was killed by SIGKILL"):
+        next(made)
+    assert set(multiprocessing.active_children()) <= before
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def ended(out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 def test_a_report_that_finds_no_room_is_done_without(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(sweep: Any) -> str:
+    def full(*_: Any) -> str:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(page, "render", full)

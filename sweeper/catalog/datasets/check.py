@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -11,9 +10,8 @@ from typing import NamedTuple, cast
 import lmdb
 import torch
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
-from sweeper.catalog.datasets.crew import cpus, together
+from sweeper.catalog.datasets.crew import cpus, number, together
 from sweeper.catalog.datasets.draft import Progress, digest_of
 from sweeper.catalog.datasets.records import PIECE, SEAL, Field, key
 from sweeper.catalog.datasets.store import Meta, nothing
@@ -110,11 +108,7 @@ class Look:
             seen.wrong.append(f"{record.decode()}: {error}")
 
     def _note(self, index: int, name: str) -> None:
-        worker = get_worker_info()
-        if worker and self.environment is None:
-            # A file that ends too soon ends the process, of which torch would say the wrong thing.
-            signal.signal(signal.SIGBUS, signal.SIG_DFL)
-        where = self.at[worker.id if worker else 0]
+        where = self.at[max(number(), 0)]
         where[0], where[1] = index, sorted((*self._fields, "label")).index(name)
 
     def last(self) -> str:
