@@ -19,7 +19,7 @@ from sweeper.catalog.families import metrics
 from sweeper.catalog.metrics.compared import Compared, Side
 from sweeper.catalog.metrics.frechet import frechet_distance, statistics
 from sweeper.catalog.metrics.inception_score import scored
-from sweeper.catalog.metrics.kid import mmd
+from sweeper.catalog.metrics.kid import mmd, one_hot
 from sweeper.catalog.metrics.memorisation import nearest_training
 from sweeper.catalog.metrics.mode_coverage import counted, near_centres
 from sweeper.catalog.metrics.sliced_wasserstein import squared
@@ -127,21 +127,42 @@ def reference_mmd(a: np.ndarray, b: np.ndarray) -> float:
     return float(aa + bb - 2 * sum(k(x, y) for x in a for y in b) / (n * m))
 
 
-@given(n=st.integers(2, 12), m=st.integers(2, 12), d=st.integers(1, 5), seed=st.integers(0, 99))
-def test_mmd_is_a_sum_over_pairs(n: int, m: int, d: int, seed: int) -> None:
+@given(
+    n=st.integers(2, 12),
+    m=st.integers(2, 12),
+    d=st.integers(1, 5),
+    subsets=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_mmd_of_subsets_is_a_sum_over_pairs(
+    n: int, m: int, d: int, subsets: int, seed: int
+) -> None:
+    """Of few subsets, and of so many that all pairs at once are fewer."""
     a, b = drawn(n, d, seed), drawn(m, d, seed + 1, 0.5)
-    assert float(mmd(a, b)) == pytest.approx(reference_mmd(a.numpy(), b.numpy()), rel=1e-9)
+    random = torch.Generator().manual_seed(seed)
+    sizes = (2 + seed % (n - 1), 2 + seed % (m - 1))
+    i, j = (
+        torch.stack(
+            [one_hot(torch.randperm(len(x), generator=random)[:k], x) for _ in range(subsets)]
+        )
+        for x, k in zip((a, b), sizes, strict=True)
+    )
+    wanted = [
+        reference_mmd(a[rows].numpy(), b[columns].numpy())
+        for rows, columns in zip(i.bool(), j.bool(), strict=True)
+    ]
+    assert mmd(a, b, i, j).tolist() == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
 def test_kid_of_the_same_subsets_is_torch_fidelitys() -> None:
     a, b = drawn(300, 16, 0), drawn(200, 16, 1, 0.3)
     kwargs = {"kid_subsets": 7, "kid_subset_size": 90, "rng_seed": 5, "verbose": False}
     theirs = kid_features_to_metric(a, b, **kwargs)
-    random, subsets = np.random.RandomState(5), list[Tensor]()
+    random, i, j = np.random.RandomState(5), list[Tensor](), list[Tensor]()
     for _ in range(7):
-        i, j = random.choice(300, 90, replace=False), random.choice(200, 90, replace=False)
-        subsets.append(mmd(a[torch.from_numpy(i)], b[torch.from_numpy(j)]))
-    values = torch.stack(subsets)
+        i.append(one_hot(torch.from_numpy(random.choice(300, 90, replace=False)), a))
+        j.append(one_hot(torch.from_numpy(random.choice(200, 90, replace=False)), b))
+    values = mmd(a, b, torch.stack(i), torch.stack(j))
     assert float(values.mean()) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
     assert float(values.std(correction=0)) == pytest.approx(
         theirs["kernel_inception_distance_std"], rel=1e-6
@@ -171,7 +192,7 @@ def test_kid_takes_no_more_than_there_is() -> None:
     a, b = drawn(40, 3), drawn(30, 3, 1)
     assert measured("kid", a, b[:2])["kid"] == measured("kid", a, b[:2])["kid"]
     same = measured("kid", a[:30], b, size=30, subsets=3)["kid"]
-    assert same == pytest.approx(float(mmd(a[:30], b)), rel=1e-9)
+    assert same == pytest.approx(reference_mmd(a[:30].numpy(), b.numpy()), rel=1e-9)
     few = measured("kid", a[:19], b)
     assert math.isfinite(few["kid"])
     assert math.isnan(few["kid_low"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sweeper.catalog.architectures.ends import (
     SMALLEST,
     Head,
+    Whole,
     doublings,
     spread,
     to_image,
@@ -93,7 +94,7 @@ class Discriminator(nn.Module):
         )
         self.width = wide[-1]
         self.summary = layers.summary((self.width, SMALLEST, SMALLEST))
-        self.head = Head(layers, lambda n: nn.Conv2d(self.summary.channels, n, SMALLEST))
+        self.head = Head(layers, lambda n: Whole(self.summary.channels, n, SMALLEST))
 
     def forward(self, batch: Batch) -> Output:
         context, features = batch.context, list[Tensor]()

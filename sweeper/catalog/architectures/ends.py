@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sweeper.game import Layers, Output
 
@@ -34,9 +35,27 @@ def widths(channels: int, n: int) -> list[int]:
     return [channels << min(k, WIDEST) for k in range(n)]
 
 
+class Spread(nn.ConvTranspose2d):
+    """A transposed convolution of a single pixel, as the product of matrices that it is."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        # Channels come last in memory, so that nothing is copied where networks have them so.
+        weight = self.weight.permute(0, 2, 3, 1)
+        h = (input.flatten(1) @ weight.flatten(1)).view(len(input), *weight.shape[1:])
+        return (h if self.bias is None else h + self.bias).permute(0, 3, 1, 2)
+
+
+class Whole(nn.Conv2d):
+    """A convolution whose kernel sees all of its input, as the product of matrices that it is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        h, weight = (t.permute(0, 2, 3, 1).flatten(1) for t in (input, self.weight))
+        return functional.linear(h, weight, self.bias)[:, :, None, None]
+
+
 def spread(latent_size: int, channels: int, layers: Layers, *, bias: bool = True) -> nn.Module:
     """A fully connected layer from latents (N, latent_size, 1, 1) to (N, channels, 4, 4)."""
-    return layers.weighted(nn.ConvTranspose2d(latent_size, channels, SMALLEST, bias=bias))
+    return layers.weighted(Spread(latent_size, channels, SMALLEST, bias=bias))
 
 
 def to_image(channels: int, outputs: int, kernel: int, layers: Layers) -> nn.Module:

@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from sweeper.catalog.architectures.ends import (
     SMALLEST,
     Head,
+    Whole,
     doublings,
     spread,
     to_image,
@@ -216,7 +217,7 @@ class Discriminator(Growing):
         self.end = Layer(layers.conv(self.width, self.width), self.width, layers)
         self.after = layers.hidden(self.width, n, SMALLEST)
         self.summary = layers.summary((self.width, SMALLEST, SMALLEST))
-        self.last = layers.weighted(nn.Conv2d(self.summary.channels, self.width, SMALLEST))
+        self.last = layers.weighted(Whole(self.summary.channels, self.width, SMALLEST))
         self.act = layers.activation(self.width, leaky)
         self.head = Head(layers, lambda n: nn.Linear(self.width, n))
 
