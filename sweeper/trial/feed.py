@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -18,6 +19,9 @@ from sweeper.game import ALONE, Batch, Context, Ranks, derive
 
 SHARE = 0.25
 """Of the memory that a device has free, what a data set may take to be kept there whole."""
+AT_ONCE = 2**16
+"""Bytes of examples in memory that are taken at a time: of tiny ones several batches, since each
+would take as long as all of them."""
 ENOUGH = 10_000
 """Examples that a mean and a deviation are taken of, where not all fit in memory."""
 
@@ -40,6 +44,16 @@ class Rows(NamedTuple):
             None if self.source is None else ranks.own(self.source),
             None if self.mirrored is None else ranks.own(self.mirrored),
         )
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """All of them, one after another."""
+    image, source, mirrored = zip(*parts, strict=True)
+    return Rows(
+        torch.cat(image),
+        None if source[0] is None else torch.cat(source),
+        None if mirrored[0] is None else torch.cat(mirrored),
+    )
 
 
 class Drawing:
@@ -248,14 +262,24 @@ class Feed:
         fits = store.fits or device.type == "cuda"
         self.resident = fits and store.bytes <= SHARE * free(device)
         self._coming: Coming | None = None
+        self._ready, self._due = deque[Batch](), (0, 0)
 
     def draw(self, n: int) -> Batch:
         """Of the next examples, those of this rank."""
         position, self.position = self.position, self.position + n
         if not self.resident:
             return self._seen(*self._next(position, n))
-        rows = self.rows(position, n).own(self.ranks)
-        return self._seen(rows, self._taken(rows))
+        if not self._ready or self._due != (position, n):
+            self._ready = deque(self._several(position, n))
+        self._due = self.position, n
+        return self._ready.popleft()
+
+    def _several(self, position: int, n: int) -> list[Batch]:
+        """The next batches, as many as are taken at once."""
+        count = max(1, AT_ONCE * len(self.store) // (n * self.store.bytes))
+        begins = range(position, position + count * n, n)
+        rows = joined([self.rows(begin, n).own(self.ranks) for begin in begins])
+        return self._seen(rows, self._taken(rows)).parts(count)
 
     def peek(self, n: int) -> Batch:
         """The first examples of all, for all ranks the same; they are yet to be drawn."""
