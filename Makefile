@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-campaign lint lock
+.PHONY: help demo docs test test-slow test-campaign bench lint lock
 
 # The interpreter that .venv is made from; by default the newest of these that fits.
 PYTHON ?=
@@ -32,6 +32,9 @@ test-slow: $(STAMP) ## Run the tests that take minutes or a browser
 
 test-campaign: $(STAMP) ## Kill a hundred drivers, and train every two techniques alone: half an hour
 	$(PYTEST) -m campaign
+
+bench: $(STAMP) ## Measure what is promised of speed beside others: hours; PARTS="step frechet" takes these alone
+	$(BIN)/python benchmarks/bench.py $(PARTS)
 
 lint: $(STAMP) ## Check format, style, types and the direction of imports
 	$(BIN)/ruff format --check

@@ -92,7 +92,7 @@ def test_interrupted(
     start = time.monotonic()
     os.kill(running.process.pid, number)
     assert running.wait() == code, running.text()
-    assert time.monotonic() - start < 30  # fifteen on a machine that does nothing else
+    assert time.monotonic() - start < 120  # fifteen on a machine that does nothing else
     assert "sweeper resume" in running.text()
     assert "Traceback" not in running.text()
     assert not any(r.state == "failed" for r in records(tmp_path / "ttur"))
