@@ -21,7 +21,7 @@ from sweeper.catalog.families import metrics
 from sweeper.catalog.metrics.compared import Compared, Side
 from sweeper.catalog.metrics.frechet import frechet_distance, statistics
 from sweeper.catalog.metrics.inception import NAME, SHA256, Inception, inception
-from sweeper.catalog.metrics.kid import mmd
+from sweeper.catalog.metrics.kid import mmd, one_hot
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -186,9 +186,10 @@ def test_every_metric_is_torch_fidelitys_on_the_same_images(weights: Path) -> No
     assert found == pytest.approx({key: theirs[key] for key in found}, rel=1e-4)
     found = metrics["inception_score"].make(splits=1)(compared)
     assert found["inception_score"] == pytest.approx(theirs["inception_score_mean"], rel=1e-4)
-    random, values = np.random.RandomState(2020), list[float]()
+    random, marks = np.random.RandomState(2020), list[tuple[Tensor, ...]]()
+    sides = [side.features.double() for side in (compared.fake, compared.real)]
     for _ in range(3):
-        i, j = (random.choice(len(s), 12, replace=False) for s in (compared.fake, compared.real))
-        a, b = compared.fake.features[i].double(), compared.real.features[j].double()
-        values.append(float(mmd(a, b)))
-    assert np.mean(values) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
+        drawn = [torch.from_numpy(random.choice(len(s), 12, replace=False)) for s in sides]
+        marks.append(tuple(one_hot(i, s) for i, s in zip(drawn, sides, strict=True)))
+    value = mmd(*sides, *map(torch.stack, zip(*marks, strict=True))).mean()
+    assert float(value) == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-4)
