@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,7 +42,7 @@ class Spread(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         # Channels come last in memory, so that nothing is copied where networks have them so.
         weight = self.weight.permute(0, 2, 3, 1)
-        h = (input.flatten(1) @ weight.flatten(1)).view(len(input), *weight.shape[1:])
+        h = torch.unflatten(input.flatten(1) @ weight.flatten(1), 1, weight.shape[1:])
         return (h if self.bias is None else h + self.bias).permute(0, 3, 1, 2)
 
 
