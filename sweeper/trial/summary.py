@@ -166,7 +166,7 @@ def is_layer(name: str, module: nn.Module) -> bool:
 
 def kind(module: nn.Module) -> str:
     """What a layer is called, and how its weights are constrained."""
-    name = type(module).__name__.removeprefix("Parametrized")
+    name = str(module._get_name()).removeprefix("Parametrized")  # type: ignore[no-untyped-call]
     if not is_parametrized(module):
         return name
     constraints = [

@@ -45,6 +45,9 @@ class Spread(nn.ConvTranspose2d):
         h = torch.unflatten(input.flatten(1) @ weight.flatten(1), 1, weight.shape[1:])
         return (h if self.bias is None else h + self.bias).permute(0, 3, 1, 2)
 
+    def _get_name(self) -> str:
+        return "ConvTranspose2d"
+
 
 class Whole(nn.Conv2d):
     """A convolution whose kernel sees all of its input, as the product of matrices that it is."""
@@ -52,6 +55,9 @@ class Whole(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         h, weight = (t.permute(0, 2, 3, 1).flatten(1) for t in (input, self.weight))
         return functional.linear(h, weight, self.bias)[:, :, None, None]
+
+    def _get_name(self) -> str:
+        return "Conv2d"
 
 
 def spread(latent_size: int, channels: int, layers: Layers, *, bias: bool = True) -> nn.Module:

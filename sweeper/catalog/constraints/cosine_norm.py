@@ -114,7 +114,7 @@ def cosine_norm(
     one for each layer, from √n on, n being the number of inputs of an output, with which an output
     has about the variance 1. Tables of embeddings have no inputs, and stay as they are.
     """
-    kind = OF_COSINES.get(type(layer))
+    kind = next((OF_COSINES[k] for k in type(layer).__mro__ if k in OF_COSINES), None)
     if kind is None:
         return layer
     layer.__class__ = kind
