@@ -20,6 +20,16 @@ settings.load_profile("sweeper")
 Tree = dict[str, Any]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that no worker is left alone with one of them at the end."""
+
+    def allowed(item: pytest.Item) -> float:
+        mark = item.get_closest_marker("timeout")
+        return 0.0 if mark is None else float(mark.args[0])
+
+    items.sort(key=allowed, reverse=True)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_and_every_warning() -> Iterator[None]:
     threads = torch.get_num_threads()
