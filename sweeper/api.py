@@ -370,7 +370,8 @@ def conduct(plan: Plan, how: How, say: Say, progress: Progress = silent) -> int:
 
     Raises what ``drive`` does.
     """
-    what = f"{plan.trials} trials of {plan.space.name} on {plan.store.meta.name}"
+    trials = f"{plan.trials} trial{'s' * (plan.trials != 1)}"
+    what = f"{trials} of {plan.space.name} on {plan.store.meta.name}"
     say(f"sweep {plan.name}: {what}, in {followed(plan)}")
     for line in plan.filled:
         say(f"  {line}")

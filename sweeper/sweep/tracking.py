@@ -106,6 +106,9 @@ class Tracker:
         self._news = threading.Event()
         self._news.set()
         self._closing = threading.Event()
+        # MLflow reads it when it is imported, which Tune does by itself before a sweep begins.
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
@@ -225,9 +228,7 @@ class Tracker:
 
     def _connect(self) -> MlflowClient:
         """Find what MLflow holds of this sweep."""
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from mlflow import MlflowClient  # takes seconds, and must come after the environment
+        from mlflow import MlflowClient  # takes seconds
 
         client = MlflowClient(tracking_uri=self.uri)
         known, self.experiment = self.experiment, self._find_experiment(client)

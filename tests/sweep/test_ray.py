@@ -107,6 +107,7 @@ def test_a_killed_worker_is_replaced(command: Callable[..., Command], tmp_path: 
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     assert running.wait() == 0, running.text()
+    assert "INFO" not in running.text(), "what libraries say of themselves is not for users"
     found = records(tmp_path / "ttur")
     assert all(r.state in ("completed", "stopped") for r in found)
     assert sum(r.lost for r in found) >= 1
