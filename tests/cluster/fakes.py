@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MEMORY = 80 * 2**20
+STARTS = 3
+"""A busy machine may need another try: Ray's raylet waits 15 seconds for the processes that belong
+to it, and ends."""
 QUIET = {
     "RAY_worker_niceness": "0",
     "RAY_AUTH_MODE": "disabled",
@@ -32,30 +35,40 @@ def fakes(nodes: int, cpus: int, gpus: int) -> Iterator[tuple[str, dict[str, str
         for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN"):
             environment.pop(name, None)
         words = [sys.executable, "-m", "tests.cluster.fakes", *map(str, (nodes, cpus, gpus))]
-        with (Path(temp) / "log").open("w") as log:
-            process = subprocess.Popen(
-                words,
-                env={**environment, "OMP_NUM_THREADS": "1"},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            address = process.stdout.readline().strip()
-            assert address, (Path(temp) / "log").read_text()
-            yield address, environment
-        finally:
-            process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-            process.stdout.close()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for left in reversed(range(STARTS)):
+            with brought_up(words, environment, Path(temp) / "log") as address:
+                assert address or left, (Path(temp) / "log").read_text()
+                if address:
+                    yield address, environment
+                    return
+
+
+@contextlib.contextmanager
+def brought_up(words: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+    """The address that a process prints, or nothing where it ends without one; then it is ended,
+    with all that it started."""
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            words,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(30)
+        process.stdout.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def main(nodes: int, cpus: int, gpus: int) -> None:

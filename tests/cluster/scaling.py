@@ -19,7 +19,7 @@ import yaml
 from ray.autoscaler._private import fake_multi_node
 from ray.cluster_utils import AutoscalingCluster
 
-from tests.cluster.fakes import QUIET
+from tests.cluster.fakes import QUIET, STARTS
 from tests.cluster.meeting import command
 
 TMP = Path("/tmp")
@@ -61,6 +61,28 @@ def complete() -> None:
     subprocess.run(["mount", "--bind", copy, there], check=True)
 
 
+def started() -> None:
+    """Bring the head up, and join it."""
+    worker = {"CPU": 4, "GPU": 1, "object_store_memory": MEMORY}
+    for left in reversed(range(STARTS)):
+        cluster = AutoscalingCluster(
+            head_resources={"CPU": 1, "object_store_memory": MEMORY},
+            worker_node_types={
+                "gpu": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": 3}
+            },
+            autoscaler_v2=True,
+        )
+        try:
+            cluster.start()
+            ray.init("auto", log_to_driver=False)
+        except (subprocess.CalledProcessError, OSError, RuntimeError):
+            if not left:
+                raise
+            ray.shutdown()
+        else:
+            return
+
+
 def nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
@@ -74,16 +96,7 @@ def main() -> int:
     complete()
     os.environ.update(QUIET)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    worker = {"CPU": 4, "GPU": 1, "object_store_memory": MEMORY}
-    cluster = AutoscalingCluster(
-        head_resources={"CPU": 1, "object_store_memory": MEMORY},
-        worker_node_types={
-            "gpu": {"resources": worker, "node_config": {}, "min_workers": 0, "max_workers": 3}
-        },
-        autoscaler_v2=True,
-    )
-    cluster.start()
-    ray.init("auto", log_to_driver=False)
+    started()
     history: list[int] = []
     note(history)
     address = ray.get_runtime_context().gcs_address

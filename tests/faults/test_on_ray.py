@@ -34,6 +34,9 @@ SOON = 6
 """Five times so many commits are fewer than a sweep of six trials has, five of which may stop at
 the first rung."""
 
+BRIEF = "budget.max=0.9"
+"""It is commits that are counted here, and there are as many in short trials."""
+
 
 def sound(folder: Path) -> None:
     """Whatever happened: the decisions follow from what came before them, and each trial was
@@ -76,7 +79,7 @@ def test_a_driver_killed_around_its_commits(
         if number:
             driver = command("resume", folder, "--address", "local", program=deadly)
         else:
-            driver = run(command, tmp_path, TRIALS, program=deadly)
+            driver = run(command, tmp_path, TRIALS, "--set", BRIEF, program=deadly)
         assert driver.wait() == -signal.SIGKILL, driver.text()
         end(driver)
         for old, new in zip(before, records(folder), strict=False):
