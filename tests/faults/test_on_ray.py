@@ -34,6 +34,8 @@ SOON = 6
 """Five times so many commits are fewer than a sweep of six trials has, five of which may stop at
 the first rung."""
 
+WORKER = "ray::ImplicitFunc"
+
 BRIEF = "budget.max=0.9"
 """It is commits that are counted here, and there are as many in short trials."""
 
@@ -56,11 +58,11 @@ def sound(folder: Path) -> None:
         ledger.close()
 
 
-def end(driver: Command) -> None:
-    """Wait for the last of a driver's processes; its Ray takes some seconds to see that it is
-    alone."""
+def end(driver: Command, what: str = "") -> None:
+    """Wait for the last of a driver's processes of that name, or of all: its Ray takes some seconds
+    to see that it is alone, and those that serve it a minute."""
     deadline = time.monotonic() + PATIENCE
-    while left := pids("", driver.process.pid):
+    while left := pids(what, driver.process.pid):
         assert time.monotonic() < deadline, left
         time.sleep(0.2)
 
@@ -81,7 +83,7 @@ def test_a_driver_killed_around_its_commits(
         else:
             driver = run(command, tmp_path, TRIALS, "--set", BRIEF, program=deadly)
         assert driver.wait() == -signal.SIGKILL, driver.text()
-        end(driver)
+        end(driver, WORKER)
         for old, new in zip(before, records(folder), strict=False):
             assert new.events[: len(old.events)] == old.events
     before = records(folder)
