@@ -45,6 +45,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from sessions import end, session
+
 HERE = Path(__file__).parent
 OUT = HERE.parent / "results" / "bench" / "faults"
 TRIALS, STEPS, SLOTS, SECONDS = 8, 10, 2, 0.2
@@ -395,30 +397,6 @@ def staged(
         **said(log.read_text(errors="replace")),
         **left(folder),
     }
-
-
-def end(leader: subprocess.Popen[bytes], patience: float = 60.0) -> None:
-    """Wait until the last of a driver's processes is gone, and kill what does not go by itself. A
-    Ray takes some seconds to see that its driver is gone."""
-    until = time.monotonic() + patience
-    while (there := session(leader.pid)) and leader.poll() is not None:
-        if time.monotonic() > until:
-            break
-        time.sleep(0.1)
-    for pid in there:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    leader.wait()
-
-
-def session(leader: int) -> list[int]:
-    """The processes of a session that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, of, *_ = stat.read_text().rpartition(")")[2].split()
-            found += [int(stat.parent.name)] if int(of) == leader and state != "Z" else []
-    return found
 
 
 def workers(leader: int) -> list[int]:

@@ -23,7 +23,6 @@ import json
 import math
 import os
 import secrets
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from pairs import Row, Times, told
+from sessions import end
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "results" / "bench" / "stock"
@@ -246,36 +246,14 @@ def ran(words: Sequence[object], temp: Path) -> tuple[float, float]:
             code = process.wait(LONGEST)
             wall = time.time() - begun
         finally:
-            end(process)
+            if process.poll() is None:
+                process.terminate()
+            if left := end(process):
+                print(f"  left behind, and killed: processes {left}", file=sys.stderr)
     if code:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise RuntimeError(f"{' '.join(map(str, words))} ended with {code}:\n{last}")
     return begun, wall
-
-
-def end(process: subprocess.Popen[bytes], patience: float = 30.0) -> None:
-    """Wait until nothing of a process's session is left, and kill what does not go by itself."""
-    if process.poll() is None:
-        process.terminate()
-    until = time.monotonic() + patience
-    while (there := session(process.pid)) and time.monotonic() < until:
-        process.poll()
-        time.sleep(0.1)
-    for pid in there:
-        print(f"  process {pid} was left behind, and is killed", file=sys.stderr)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
-def session(leader: int) -> list[int]:
-    """The processes of a session that live."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, _, of, *_ = stat.read_text().rpartition(")")[2].split()
-            found += [int(stat.parent.name)] if int(of) == leader and state != "Z" else []
-    return found
 
 
 def check() -> None:
