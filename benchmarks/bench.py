@@ -23,6 +23,7 @@ PARTS = (
     "loader",
     "frechet",
     "shares",
+    "fused",
     "tracking",
     "simulate",
     "stock",
