@@ -55,14 +55,16 @@ def main() -> None:
 def measure(parts: list[str] | tuple[str, ...], quick: bool, out: Path) -> None:
     # Before any of them is imported: the libraries read it once.
     os.environ |= dict.fromkeys(ONE_THREAD, "1")
-    from pairs import store, told
+    from pairs import Row, store, told
 
-    begun, rows = time.monotonic(), []
+    rows = list[Row]()
     for part in parts:
         print(f"== {part}", file=sys.stderr)
-        rows += importlib.import_module(part).rows(quick)
-        words = ["benchmarks/bench.py", *parts, *(["--quick"] if quick else [])]
-        store(rows, out, " ".join(words), time.monotonic() - begun)  # what is there is not lost
+        begun = time.monotonic()
+        found = importlib.import_module(part).rows(quick)
+        command = " ".join(["benchmarks/bench.py", part, *(["--quick"] if quick else [])])
+        store(found, out, command, time.monotonic() - begun)
+        rows += found
     print(told(rows))
     print(f"stored in {out}")
 

@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ def told(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, str]:
     """What the numbers were measured on."""
     model = next(
         (
@@ -139,22 +139,29 @@ def machine() -> dict[str, Any]:
         platform.processor(),
     )
     versions = {name: metadata.version(name) for name in ("torch", "ray", "optuna", "mlflow")}
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    python = platform.python_version()
+    return {"cpu": model, "cores": f"{os.cpu_count()}", "python": python, **versions}
 
 
 def store(rows: Sequence[Row], folder: Path, command: str, seconds: float) -> None:
-    """Keep rows as Parquet and as Markdown, with the command, the machine and its load."""
-    folder.mkdir(parents=True, exist_ok=True)
-    about = {"command": command, **machine(), "load": round(os.getloadavg()[2], 1)}
+    """Keep the rows of a part as Parquet, with the command, the machine and its load; and all parts
+    that the folder has as one page of Markdown."""
+    (part,) = {row.part for row in rows}
+    about = {"command": command, "minutes": f"{seconds / 60:.0f}", "date": f"{date.today()}"}
+    about |= {**machine(), "load": f"{os.getloadavg()[2]:.1f}"}
     table = pa.Table.from_pylist([asdict(row) for row in rows])
-    table = table.replace_schema_metadata({key: str(value) for key, value in about.items()})
-    pq.write_table(table, folder / "ratios.parquet")
-    described = ", ".join(f"{key} {value}" for key, value in about.items() if key != "command")
-    protocols = "\n".join(
-        f"- {part}: {protocol}"
-        for part, protocol in dict.fromkeys((row.part, row.protocol) for row in rows)
-    )
-    (folder / "README.md").write_text(
-        f"# Ratios\n\n`{command}`, in {seconds / 60:.0f} minutes ({described}).\n\n{told(rows)}\n\n"
-        f"{protocols}\n"
-    )
+    table = table.replace_schema_metadata(about)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, folder / f"{part}.parquet")
+    pages = [page(pq.read_table(file)) for file in sorted(folder.glob("*.parquet"))]
+    (folder / "README.md").write_text("\n".join(["# Ratios\n", *pages]))
+
+
+def page(table: pa.Table) -> str:
+    """A part as Markdown: how, on what and when it was measured, and what came of it."""
+    rows = [Row(**plain) for plain in table.to_pylist()]
+    about = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
+    command = about.pop("command")
+    described = ", ".join(f"{key} {value}" for key, value in about.items())
+    protocols = "\n".join(f"- {protocol}" for protocol in dict.fromkeys(r.protocol for r in rows))
+    return f"## {rows[0].part}\n\n`{command}` ({described}).\n\n{told(rows)}\n\n{protocols}\n"

@@ -12,8 +12,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -46,8 +46,11 @@ ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-METRICS_A_BATCH = 1000  # MLflow's limits
+A_BATCH = 1000  # MLflow's limits: of all together, and of parameters
 PARAMS_A_BATCH = 100
+PACE = 1.0
+"""Seconds between two passes, in which what happens is told at once: a trial that is over within
+them takes one pass, not four."""
 DIGEST = 36
 ATTEMPTS_AT_CLOSE = 3
 
@@ -57,8 +60,12 @@ class Held:
     """What MLflow holds of a run."""
 
     id: str
-    metrics: set[tuple[str, int]]
-    sheets: set[int]
+    status: str = "RUNNING"
+    """As one is that was just made."""
+    params: set[str] = field(default_factory=set)
+    metrics: set[tuple[str, int]] = field(default_factory=set)
+    tags: dict[str, str] = field(default_factory=dict)
+    sheets: set[int] = field(default_factory=set)
 
 
 def default_uri(folder: Path) -> str:
@@ -167,6 +174,7 @@ class Tracker:
                 failures = 0
                 if closing:
                     return
+                self._closing.wait(PACE)
 
     def _rest(self, closing: bool, failures: int) -> None:
         if closing:
@@ -267,24 +275,18 @@ class Tracker:
         return str(experiment.experiment_id)
 
     def _open(self, client: MlflowClient, run: Run) -> Held:
-        """Find or make a run, with everything about it that never changes."""
-        from mlflow.entities import Param
-
+        """Find or make a run, with the files and inputs that never change."""
         if run.key in self._held:
             return self._held[run.key]
         if run.key in self._ids:
             held = _look(client, self._ids[run.key], run)
-            known = client.get_run(held.id).data.params
         else:
             assert self.experiment is not None
             tags = dict(run.tags)
             if run.key != SWEEP:
                 tags["mlflow.parentRunId"] = self._ids[SWEEP]
             made = client.create_run(self.experiment, run.start, tags, run.name)
-            held, known = Held(made.info.run_id, set(), set()), {}
-        params = [Param(key, value) for key, value in run.params.items() if key not in known]
-        for some in _chunks(params, PARAMS_A_BATCH):
-            client.log_batch(held.id, params=some, synchronous=True)
+            held = Held(made.info.run_id, tags=tags)
         client.log_inputs(held.id, [_dataset(given) for given in run.inputs])
         name, document = run.document
         client.log_dict(held.id, dict(document), name)
@@ -294,8 +296,6 @@ class Tracker:
 
     def _deliver(self, client: MlflowClient, run: Run) -> None:
         """Write what MLflow lacks of a run. The tags come last: they say that the rest is there."""
-        from mlflow import entities
-
         held = self._open(client, run)
         for step, (path, timestamp) in run.sheets.items():
             if step not in held.sheets and (image := _image(path)) is not None:
@@ -303,18 +303,12 @@ class Tracker:
                     held.id, image, key="samples", step=step, timestamp=timestamp, synchronous=True
                 )
                 held.sheets.add(step)
-        if run.status in ("RUNNING", "SCHEDULED"):
-            client.update_run(held.id, run.status)
-        else:
+        if run.status not in ("RUNNING", "SCHEDULED"):
             client.set_terminated(held.id, run.status, run.end)
-        fresh = [m for m in run.metrics if (m.key, m.step) not in held.metrics]
-        for some in _chunks(fresh, METRICS_A_BATCH):
-            batch = [entities.Metric(m.key, m.value, m.timestamp, m.step) for m in some]
-            client.log_batch(held.id, metrics=batch, synchronous=True)
-            held.metrics.update((m.key, m.step) for m in some)
-        last = {**run.tags, "sweeper.seq": str(run.seq)}
-        tags = [entities.RunTag(key, value) for key, value in last.items()]
-        client.log_batch(held.id, tags=tags, synchronous=True)
+        elif run.status != held.status:
+            client.update_run(held.id, run.status)
+        held.status = run.status
+        _write(client, held, run)
         self._told[run.key] = run.version
         if run.key == SWEEP:
             self._best_told += len(run.metrics)
@@ -322,8 +316,24 @@ class Tracker:
             del self._held[run.key]  # it stays as it is
 
 
-def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    return (list(items[i : i + size]) for i in range(0, len(items), size))
+def _write(client: MlflowClient, held: Held, run: Run) -> None:
+    """Write the parameters, metrics and tags that a run lacks, in as few batches as MLflow takes.
+    Of a batch, it writes the tags last."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    params = [Param(key, value) for key, value in run.params.items() if key not in held.params]
+    fresh = [m for m in run.metrics if (m.key, m.step) not in held.metrics]
+    metrics = [Metric(m.key, m.value, m.timestamp, m.step) for m in fresh]
+    tags = {**run.tags, "sweeper.seq": str(run.seq)}
+    changed = [RunTag(key, value) for key, value in tags.items() if held.tags.get(key) != value]
+    while len(params) > PARAMS_A_BATCH or len(metrics) + len(params) + len(changed) > A_BATCH:
+        room = A_BATCH - PARAMS_A_BATCH
+        client.log_batch(held.id, metrics[:room], params=params[:PARAMS_A_BATCH], synchronous=True)
+        params, metrics = params[PARAMS_A_BATCH:], metrics[room:]
+    client.log_batch(held.id, metrics, params, changed, synchronous=True)
+    held.params.update(run.params)
+    held.metrics.update((m.key, m.step) for m in fresh)
+    held.tags.update(tags)
 
 
 def _artifacts(uri: str) -> str | None:
@@ -352,14 +362,18 @@ def _search(client: MlflowClient, experiment: str, sweep_id: str) -> Iterator[An
 
 
 def _look(client: MlflowClient, run_id: str, run: Run) -> Held:
-    """Read which measurements and sample sheets are already there."""
-    keys = {metric.key for metric in run.metrics}
+    """Read what of a run is already there."""
+    there = client.get_run(run_id)
+    keys = {metric.key for metric in run.metrics} & there.data.metrics.keys()
     metrics = {(m.key, m.step) for key in keys for m in client.get_metric_history(run_id, key)}
     # The small copy is written after the image itself, so it says that both are there.
     pattern = re.compile(r"samples\+step\+(\d+)\+.*\+compressed\.webp$")
     files = client.list_artifacts(run_id, "images") if run.sheets else []
     found = (pattern.search(file.path) for file in files)
-    return Held(run_id, metrics, {int(match[1]) for match in found if match})
+    sheets = {int(match[1]) for match in found if match}
+    return Held(
+        run_id, there.info.status, set(there.data.params), metrics, dict(there.data.tags), sheets
+    )
 
 
 def _image(path: Path) -> Any:

@@ -7,6 +7,7 @@ import gc
 import torch
 
 from sweeper.game import derive
+from sweeper.trial.memory import give_back, keep_freed
 
 CONTEXT = 512 * 2**20
 """Bytes of a GPU that a process takes before its first tensor."""
@@ -33,9 +34,11 @@ def allowed(share: float, total: int) -> float:
 
 
 def ready(seed: int, threads: int) -> torch.device:
-    """Make this process as good as new for one trial: global seed, threads, no garbage of the trial
-    before."""
+    """Make this process as good as new for one trial: global seed, threads, neither garbage nor
+    memory of the trial before."""
     gc.collect()
+    keep_freed()
+    give_back()
     torch.set_num_threads(threads)
     torch.manual_seed(derive(seed, "global"))
     torch.backends.cudnn.benchmark = False
