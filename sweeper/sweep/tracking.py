@@ -48,7 +48,7 @@ ENVIRONMENT = {
 }
 A_BATCH = 1000  # MLflow's limits: of all together, and of parameters
 PARAMS_A_BATCH = 100
-PACE = 1.0
+PACE = 5.0
 """Seconds between two passes, in which what happens is told at once: a trial that is over within
 them takes one pass, not four."""
 DIGEST = 36
