@@ -111,9 +111,8 @@ class Agenda:
                 return Due("repeat", record.number, again[record.number])
         if len(chosen) < self.trials:
             return self._fresh(len(chosen))
-        if not all(r.ended for r in records if r.role not in AFTER):
-            return None
-        return self._confirmation(records) or self._ablated(records)
+        sure = self._confirmation(records)
+        return sure if sure or self._open(records) else self._ablated(records)
 
     def _ablated(self, records: Sequence[Record]) -> Due | None:
         """The next choice of a winner to be taken back."""
@@ -135,22 +134,33 @@ class Agenda:
     def ahead(self, records: Sequence[Record]) -> dict[str, int]:
         """How many trials of each phase are to be made yet. Until it is known who is confirmed,
         they are as many as there may be."""
-        searched = [record for record in records if record.role not in AFTER]
-        planned = self.trials * self.space.search.seeds
-        search, confirm = max(planned - len(searched), 0), self._confirmations
-        if not search and all(record.ended for record in searched):
-            made = Counter(record.of for record in records if record.role == "confirm")
-            wanted = self._wanted(records).items()
-            confirm = sum(max(runs - made[number], 0) for number, runs in wanted)
+        searched = sum(record.role not in AFTER for record in records)
+        search = max(self.trials * self.space.search.seeds - searched, 0)
+        made = Counter(record.of for record in records if record.role == "confirm")
+        wanted = self._wanted(records).items()
+        if search or self._open(records):
+            confirm = self._confirmations - sum(min(runs, made[n]) for n, runs in wanted)
+        else:
+            confirm = sum(max(runs - made[n], 0) for n, runs in wanted)
         ablation = self.ablation.runs - self.ablation.made(records) if self.ablation else 0
         return {"search": search, "confirm": confirm, "ablation": ablation}
 
+    def _open(self, records: Sequence[Record]) -> set[int]:
+        """The trials of the search and the baselines of which a run has not ended."""
+        searched = (r for r in records if r.role not in AFTER and not r.ended)
+        return {r.number if r.of is None else r.of for r in searched}
+
     def _wanted(self, records: Sequence[Record]) -> dict[int, int]:
-        """Who is to be confirmed, on how many fresh seeds."""
+        """Who is to be confirmed, on how many fresh seeds: those of whom that is certain, since too
+        few trials of the search have yet to end to come before them all."""
         confirm = self.space.confirm
         if not confirm.top:
             return {}
-        wanted = dict.fromkeys(best(records, confirm.top), confirm.seeds)
+        unknown = self._open(records)
+        rivals = sum(records[number].baseline is None for number in unknown)
+        rivals += max(self.trials - sum(record.of is None for record in records), 0)
+        known = [number for number in best(records, len(records)) if number not in unknown]
+        wanted = dict.fromkeys(known[: max(confirm.top - rivals, 0)], confirm.seeds)
         ran = {r.number: self.space.search.seeds for r in records if r.baseline}
         return wanted | {number: confirm.seeds - runs for number, runs in ran.items()}
 

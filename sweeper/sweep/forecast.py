@@ -107,7 +107,8 @@ def forecast(shape: Shape, paces: Sequence[Pace], seed: int = 0) -> Forecast:
 
 
 def simulated(shape: Shape, paces: Sequence[Pace], source: random.Random, *, stop: bool) -> Cost:
-    """One sweep: the search, and when it has ended the runs that confirm it."""
+    """One sweep: the search, and after it the runs that confirm it. In truth, the first of these
+    begin while the last of the search are under way."""
     rungs = Rungs(shape.rungs if stop else (), shape.factor)
     search = [True] * shape.first + [False] * shape.judged
     took, clock = [], 0.0

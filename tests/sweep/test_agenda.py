@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweeper.ledger.ledger import Event, Record
 from sweeper.space.document import Confirm, Search
 from sweeper.space.space import SearchSpace, load
-from sweeper.sweep.agenda import Agenda, Due
+from sweeper.sweep.agenda import Agenda, Due, best
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -27,15 +30,16 @@ def agenda(space: SearchSpace, search: dict[str, Any], top: int, seeds: int = 3)
     return Agenda(replace(space, search=Search(**search), confirm=confirm), search["trials"])
 
 
-def made(due: Due, records: list[Record], score: float | None, state: str) -> Record:
-    """A trial that was due, as it ended."""
+def made(due: Due, records: list[Record], score: float | None, state: str | None) -> Record:
+    """A trial that was due, as it ended, or under way."""
     number = len(records)
     name = "DCGAN default" if due.role == "baseline" else None
     record = Record(number, name, {}, {}, 0.0, role=due.role, of=due.of)
     seq = 2 * number
     if score is not None:
         record.add(Event(seq, number, 1, "measured", 1, score, None, {"best": score}, 0.0))
-    record.add(Event(seq + 1, number, 1, "ended", 1, score, state, {}, 0.0))
+    if state is not None:
+        record.add(Event(seq + 1, number, 1, "ended", 1, score, state, {}, 0.0))
     return record
 
 
@@ -59,17 +63,58 @@ def test_the_best_and_the_baseline_are_confirmed_seed_by_seed(space: SearchSpace
     assert all(record.whole for record in records if record.role in ("baseline", "confirm"))
 
 
-def test_nothing_is_confirmed_while_a_trial_of_the_search_may_yet_be_best(
-    space: SearchSpace,
-) -> None:
+def test_who_may_yet_not_be_among_the_best_is_not_confirmed(space: SearchSpace) -> None:
     order, records = agenda(space, {"trials": 2}, top=1), list[Record]()
     for score in (3.0, 2.0):
         due = order.due(records)
         assert due is not None
         records.append(made(due, records, score, "completed"))
     open_trial = Record(1, None, {}, {}, 0.0)
-    assert order.due([records[0], open_trial]) is None
+    begun = [records[0], open_trial]
+    for index in range(2):  # the baseline is confirmed whatever comes
+        due = order.due(begun)
+        assert due == Due("confirm", 0, index)
+        begun.append(made(due, begun, 3.0, "completed"))
+    assert order.due(begun) is None
     assert order.due(records) == Due("confirm", 1, 0)
+
+
+@given(
+    scores=st.lists(st.sampled_from([1.0, 2.0, 3.0, None]), min_size=3, max_size=8),
+    top=st.integers(1, 4),
+    open_=st.sets(st.integers(0, 7), max_size=3),
+    ends=st.lists(st.sampled_from([0.5, 1.0, 2.5, None]), min_size=3, max_size=3),
+)
+def test_who_is_confirmed_early_is_among_the_best_in_the_end(
+    space: SearchSpace,
+    scores: list[float | None],
+    top: int,
+    open_: set[int],
+    ends: list[float | None],
+) -> None:
+    order = agenda(space, {"trials": len(scores)}, top)
+
+    def searched(known: Sequence[float | None], open_: Collection[int]) -> list[Record]:
+        found = list[Record]()
+        for number, score in enumerate(known):
+            due = Due("baseline") if number == 0 else Due("search", index=number)
+            ended = "diverged" if score is None else "completed"
+            found.append(made(due, found, score, None if number in open_ else ended))
+        return found
+
+    early = searched(scores, open_)
+    confirmed = set[int]()
+    while (due := order.due(early)) is not None:
+        assert due.of is not None
+        confirmed.add(due.of)
+        early.append(made(due, early, 1.0, "completed"))
+    final = list(scores)
+    for number, score in zip(sorted(n for n in open_ if n < len(scores)), ends, strict=False):
+        final[number] = None if score is None else min(score, scores[number] or score)
+    sure = best(searched(final, ()), top)
+    assert confirmed <= {0, *sure}
+    if not open_:
+        assert confirmed == {0, *sure}
 
 
 def test_each_trial_is_run_on_so_many_seeds_and_ranked_by_their_mean(space: SearchSpace) -> None:
