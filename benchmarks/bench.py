@@ -24,6 +24,7 @@ PARTS = (
     "frechet",
     "shares",
     "fused",
+    "compiled",
     "tracking",
     "simulate",
     "stock",
