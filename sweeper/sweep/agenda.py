@@ -154,7 +154,7 @@ class Agenda:
         """Who is to be confirmed, on how many fresh seeds: those of whom that is certain, since too
         few trials of the search have yet to end to come before them all."""
         confirm = self.space.confirm
-        if not confirm.top:
+        if not self._confirmations:
             return {}
         unknown = self._open(records)
         rivals = sum(records[number].baseline is None for number in unknown)
@@ -162,7 +162,7 @@ class Agenda:
         known = [number for number in best(records, len(records)) if number not in unknown]
         wanted = dict.fromkeys(known[: max(confirm.top - rivals, 0)], confirm.seeds)
         ran = {r.number: self.space.search.seeds for r in records if r.baseline}
-        return wanted | {number: confirm.seeds - runs for number, runs in ran.items()}
+        return wanted | {number: max(confirm.seeds - runs, 0) for number, runs in ran.items()}
 
     def _confirmation(self, records: Sequence[Record]) -> Due | None:
         """The best on fresh seeds, one seed of each after the other."""

@@ -117,6 +117,25 @@ def test_who_is_confirmed_early_is_among_the_best_in_the_end(
         assert confirmed == {0, *sure}
 
 
+@pytest.mark.parametrize(
+    ("trials", "seeds", "top"), [(1, 1, 2), (1, 3, 2), (3, 3, 2), (3, 3, 0), (4, 1, 2)]
+)
+def test_what_is_ahead_is_what_is_made_then(
+    space: SearchSpace, trials: int, seeds: int, top: int
+) -> None:
+    """With the last trial of the search under way until nothing else is to be done, too."""
+    order = agenda(space, {"trials": trials, "seeds": seeds}, top, seeds=2)
+    records, last = list[Record](), trials * seeds - 1
+    while (due := order.due(records)) is not None:
+        records.append(made(due, records, 1.0, None if len(records) == last else "completed"))
+        assert len(records) + sum(order.ahead(records).values()) == order.runs
+    records[last].add(Event(99, last, 1, "ended", 1, 1.0, "completed", {}, 0.0))
+    while (due := order.due(records)) is not None:
+        records.append(made(due, records, 1.0, "completed"))
+        assert len(records) + sum(order.ahead(records).values()) == order.runs
+    assert len(records) == order.runs
+
+
 def test_each_trial_is_run_on_so_many_seeds_and_ranked_by_their_mean(space: SearchSpace) -> None:
     order, records = agenda(space, {"trials": 3, "seeds": 2}, top=1, seeds=2), list[Record]()
     scores = iter([9.0, 9.0, 1.0, 100.0, 5.0, 5.0, 7.0, 7.0])
